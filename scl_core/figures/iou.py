@@ -1,0 +1,114 @@
+"""Per-class IoU of two or more evaluations: the table, the bars, and the bars of the differences."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from scl_core.figures.style import BLUE, VERMILLION, empty, finish, plain, series_style
+
+ABSENT = "–"
+
+
+@dataclass(frozen=True)
+class IouTable:
+    """IoU by class and evaluation: `values` float64 [C, K] in 0..1, NaN where a class is absent.
+
+    The first evaluation is the reference of the differences.
+    """
+
+    classes: tuple[str, ...]
+    labels: tuple[str, ...]
+    values: np.ndarray
+
+    @property
+    def deltas(self) -> np.ndarray:
+        """Differences to the first evaluation, float64 [C, K - 1]; NaN where either lacks the class."""
+        return self.values[:, 1:] - self.values[:, :1]
+
+    @property
+    def means(self) -> np.ndarray:
+        """Mean IoU of each evaluation over the classes it has, float64 [K]; NaN where it has none."""
+        present = np.isfinite(self.values)
+        total = np.where(present, self.values, 0).sum(axis=0)
+        return np.divide(total, present.sum(axis=0), out=np.full(len(self.labels), np.nan), where=present.any(axis=0))
+
+
+def iou_table(columns: Mapping[str, Mapping[str, float | None]]) -> IouTable:
+    """Line up `per_class_iou` records, label by label, on the union of their classes, sorted by the last difference.
+
+    The largest gain comes first, classes without a difference last; with one evaluation, the largest IoU comes first.
+    """
+    classes = list(dict.fromkeys(name for record in columns.values() for name in record))
+    rows = [[_number(record.get(name)) for record in columns.values()] for name in classes]
+    values = np.asarray(rows, dtype=np.float64).reshape(len(classes), len(columns))
+    key = values[:, -1] - values[:, 0] if len(columns) > 1 else values.sum(axis=1)
+    order = np.argsort(np.where(np.isfinite(key), -key, np.inf), kind="stable")
+    return IouTable(tuple(classes[index] for index in order), tuple(columns), values[order])
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else np.nan
+
+
+def per_class_bars(table: IouTable) -> go.Figure:
+    """Horizontal bars of the IoU in percent, one group for each class, top to bottom as in the table."""
+    figure = go.Figure()
+    for index, label in enumerate(table.labels):
+        percent, style = 100 * table.values[:, index], series_style(index)
+        texts = [ABSENT if np.isnan(value) else f"{value:.1f}" for value in percent]
+        marker = _marker(style.color, style.pattern)
+        _add_bars(figure, table.classes, np.nan_to_num(percent), texts, marker, "%{text} %", plain(label))
+    figure.update_xaxes(range=[0, 110], tickvals=[0, 20, 40, 60, 80, 100])
+    return _finish_bars(figure, "IoU by class", "IoU (%)", len(table.classes) * len(table.labels))
+
+
+def delta_bars(table: IouTable, column: int = -1) -> go.Figure:
+    """Horizontal bars of one column of differences in percentage points: gains blue, losses red and hatched."""
+    figure = go.Figure()
+    points = 100 * table.deltas[:, column]
+    texts = [ABSENT if np.isnan(point) else f"{point:+.1f}" for point in points]
+    marker = _marker(
+        [VERMILLION if point < 0 else BLUE for point in points], ["/" if point < 0 else "" for point in points]
+    )
+    _add_bars(figure, table.classes, np.nan_to_num(points), texts, marker, "%{text} points", "difference")
+    reach = 1.25 * max(np.nanmax(np.abs(points), initial=0), 1)
+    figure.update_xaxes(range=[-reach, reach], zeroline=True)
+    figure.update_traces(showlegend=False)
+    title = f"IoU difference: {plain(table.labels[column])} minus {plain(table.labels[0])}"
+    return _finish_bars(figure, title, "difference (percentage points)", len(table.classes))
+
+
+def _marker(color: str | list[str], pattern: str | list[str]) -> dict:
+    return {"color": color, "pattern": {"shape": pattern, "fgcolor": "white", "size": 5, "solidity": 0.25}}
+
+
+def _add_bars(
+    figure: go.Figure,
+    classes: Sequence[str],
+    lengths: np.ndarray,
+    texts: list[str],
+    marker: dict,
+    hover: str,
+    name: str,
+) -> None:
+    """Add one set of bars; a class that is absent has a bar of length 0 and the sign for absent beside it."""
+    figure.add_bar(
+        y=[plain(label) for label in classes],
+        x=lengths,
+        orientation="h",
+        name=name,
+        marker=marker,
+        text=texts,
+        textposition="outside",
+        cliponaxis=False,
+        hovertemplate=hover,
+    )
+
+
+def _finish_bars(figure: go.Figure, title: str, x_title: str, bars: int) -> go.Figure:
+    finish(figure, title, x_title, "", height=130 + 22 * max(bars, 4))
+    figure.update_yaxes(autorange="reversed", title_text=None, type="category")
+    figure.update_layout(hovermode="y unified", bargap=0.25)
+    return figure if bars else empty(figure, "No class to show.")
