@@ -1,0 +1,155 @@
+"""Per-class IoU of a run's networks on whole pictures:  python -m scl_core.evaluate RUN_DIR --split val"""
+
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from scl_core import distributed
+from scl_core.command_line import existing_folder, read_options, run_command
+from scl_core.data.sources import PictureList
+from scl_core.distributed import World
+from scl_core.errors import UserError
+from scl_core.inference import predict_classes
+from scl_core.metrics import confusion_matrix, mean_iou, per_class_iou
+from scl_core.progress import Progress
+from scl_core.restore import Restored, restore
+from scl_core.runs import RunFolder
+
+SPLITS = ("train", "val", "test")
+USAGE = (
+    "python -m scl_core.evaluate RUN_DIR [--split train|val|test] [--checkpoint last|best|STEP|FOLDER] [--device cpu]"
+)
+
+
+@dataclass
+class Evaluation:
+    """One network on one list: an integer confusion matrix per picture, rows label, columns prediction."""
+
+    network: str
+    names: tuple[str, ...]
+    confusions: np.ndarray
+
+    @property
+    def per_class_iou(self) -> torch.Tensor:
+        """IoU of each class over all pictures, float64 [C], NaN where a class is absent."""
+        return per_class_iou(torch.from_numpy(self.confusions.sum(0)))
+
+    @property
+    def mean_iou(self) -> float:
+        """Mean over the classes that are not absent."""
+        return mean_iou(torch.from_numpy(self.confusions.sum(0)))
+
+    def record(self, class_names: Sequence[str], protocol: str, list_hash: str) -> dict:
+        """The numbers as `evaluations.jsonl` holds them; absent classes are null."""
+        values = [None if value != value else value for value in self.per_class_iou.tolist()]
+        return {
+            "mean_iou": None if self.mean_iou != self.mean_iou else self.mean_iou,
+            "per_class_iou": dict(zip(class_names, values, strict=True)),
+            "classes_present": sum(value is not None for value in values),
+            "protocol": protocol,
+            "list_hash": list_hash,
+            "pictures": len(self.names),
+        }
+
+
+def evaluate_network(
+    name: str,
+    network: nn.Module,
+    pictures: PictureList,
+    num_classes: int,
+    world: World,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluate on whole pictures at their masks' own size; each picture is one rank's, the matrices are summed."""
+    confusions = torch.zeros(len(pictures), num_classes, num_classes, dtype=torch.int64)
+    for done, index in enumerate(range(world.rank, len(pictures), world.size), start=1):
+        label = torch.from_numpy(pictures.mask(index).astype(np.int64))
+        prediction = predict_classes(network, pictures.input(index), tuple(label.shape), world.device)
+        confusions[index] = confusion_matrix(prediction.cpu(), label, num_classes)
+        if progress is not None:
+            progress.update(min(done * world.size, len(pictures)), name)
+    confusions = distributed.sum_over_ranks(confusions.to(world.device)).cpu()
+    return Evaluation(name, pictures.names, confusions.numpy())
+
+
+def protocol(data_config) -> str:
+    """How a score was taken, in one line that stands beside it."""
+    size = f"{data_config.height}x{data_config.width}" if data_config.height else "own size"
+    return f"whole picture, input {size}, scored at the mask's own size"
+
+
+def table(evaluations: Sequence[Evaluation], class_names: Sequence[str]) -> str:
+    """The per-class IoU of every network as a text table, in percent; `-` marks an absent class."""
+    width = max(len(name) for name in (*class_names, "mean IoU (%)"))
+    lines = [" ".join([f"{'IoU (%)':<{width}}", *(f"{item.network:>8}" for item in evaluations)])]
+    columns = [item.per_class_iou.tolist() for item in evaluations]
+    for row, name in enumerate(class_names):
+        lines.append(" ".join([f"{name:<{width}}", *(percent(column[row]) for column in columns)]))
+    lines.append(" ".join([f"{'mean IoU (%)':<{width}}", *(percent(item.mean_iou) for item in evaluations)]))
+    present = sum(value == value for value in columns[0])
+    lines.append(f"mean over {present} of {len(class_names)} classes, {len(evaluations[0].names)} pictures")
+    return "\n".join(lines)
+
+
+def percent(value: float) -> str:
+    return f"{'-':>8}" if value != value else f"{100 * value:8.2f}"
+
+
+def evaluate_run(restored: Restored, run: RunFolder, split: str, world: World) -> list[Evaluation]:
+    """Evaluate every network of a restored run on one split and append the records to its folder."""
+    source = restored.open_data()
+    pictures = source.lists.get(split)
+    if pictures is None or not len(pictures) or not pictures.has_masks:
+        known = [name for name in SPLITS if name in source.lists and source.lists[name].has_masks]
+        raise UserError(f"data set {source.name} has no {split} list with masks: choose one of {', '.join(known)}")
+    evaluations = []
+    for name, network in restored.method.evaluated.items():
+        progress = Progress(len(pictures), quiet=not world.is_main)
+        done = evaluate_network(name, network, pictures, len(restored.class_names), world, progress)
+        record = done.record(restored.class_names, protocol(restored.config.data), source.list_hash)
+        if world.is_main:
+            run.write_evaluation(restored.step, split, name, record, done.confusions, done.names)
+        evaluations.append(done)
+    return evaluations
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command; see `USAGE`."""
+    options = read_options(argv, own=("split", "checkpoint", "device"), flags=("help",))
+    if "help" in options.own:
+        print(f"usage: {USAGE}\nSettings of the run's data may be given, such as --data.root DIR.")
+        return 0
+    if len(options.words) != 1:
+        raise UserError(f"usage: {USAGE}")
+    split = options.own.get("split", "val")
+    if split not in SPLITS:
+        raise UserError(f"--split {split!r} is not one of {', '.join(SPLITS)}")
+    overrides = {entry.key: entry.text for entry in options.given}
+    refuse_other_settings(overrides)
+    run = RunFolder.open(existing_folder(options.words[0], "run folder"))
+    world = distributed.start(options.own.get("device", "auto"))
+    try:
+        restored = restore(run.path, options.own.get("checkpoint", "last"), world.device, overrides)
+        with run.lock() if world.is_main else nullcontext():
+            evaluations = evaluate_run(restored, run, split, world)
+        if world.is_main:
+            print(f"{run.path.name}, step {restored.step}, {split}\n" + table(evaluations, restored.class_names))
+    finally:
+        distributed.stop()
+    return 0
+
+
+def refuse_other_settings(overrides: dict[str, str]) -> None:
+    """A run's method and network are fixed; where its data lie may differ."""
+    for key in overrides:
+        if not key.startswith("data."):
+            raise UserError(f"{key} cannot be given here: the run's own settings hold, only data.* may differ")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,9 @@
+"""The training methods by name; comparing two of them is a difference of config files, not of loops."""
+
+from scl_core.methods.base import Method, StepDraws
+from scl_core.methods.scl import Scl
+from scl_core.methods.supervised import Supervised
+
+METHODS: dict[str, type[Method]] = {"supervised": Supervised, "scl": Scl}
+
+__all__ = ["METHODS", "Method", "StepDraws"]

@@ -1,0 +1,85 @@
+"""What every training method shares: a batch in, named loss terms out, and the networks that it trains."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from scl_core.distributed import global_mean
+from scl_core.ema import EmaTeacher
+from scl_core.losses.supervised import relaxed_cross_entropy_sum
+from scl_core.seeding import generator_for
+
+if TYPE_CHECKING:
+    from scl_core.data.batch import Batch
+    from scl_core.probe import Probe
+
+
+@dataclass(frozen=True)
+class StepDraws:
+    """The random draws of one training step: one generator for each picture, whatever rank it is on."""
+
+    seed: int
+    step: int
+
+    def generators(self, positions: tuple[int, ...], stream: str) -> list[torch.Generator]:
+        """One CPU generator for each position in the effective batch; `stream` separates boxes from pairs."""
+        return [generator_for(self.seed, self.step, position, stream) for position in positions]
+
+
+class Method(nn.Module):
+    """One way to learn from labeled and unlabeled pictures: a batch in, named loss terms out.
+
+    A subclass sets `config_class` and `num_strong` (strong views that it needs of each unlabeled picture, 0 = it reads
+    no unlabeled pictures), and holds `self.student` and, where it has one, `self.teacher`.
+    """
+
+    config_class: type
+    num_strong: int = 0
+
+    def __init__(self, student: nn.Module, config, steps: int):
+        """`config` is an instance of `config_class`; `steps` the length of the schedule."""
+        super().__init__()
+        self.student = student
+        self.teacher: EmaTeacher | None = None
+        self.config = config
+        self.steps = steps
+
+    def forward(self, batch: "Batch", draws: StepDraws) -> dict[str, Tensor]:
+        """The loss terms of one step, unweighted, each a scalar normalised over all ranks."""
+        raise NotImplementedError
+
+    def weights(self, step: int) -> dict[str, float]:
+        """The weight of each term at this step; a term without a weight is only logged."""
+        return {"supervised": 1.0}
+
+    def after_step(self, step: int) -> None:
+        """Called after the optimizer moved the student."""
+        if self.teacher is not None:
+            self.teacher.update(self.student)
+
+    def probe(self, batch: "Batch", draws: StepDraws) -> "Probe | None":
+        """The first unlabeled pair of the batch taken apart; None for a method that mixes no pictures."""
+        return None
+
+    @property
+    def evaluated(self) -> dict[str, nn.Module]:
+        """The networks whose mIoU is taken, the one that counts first."""
+        student = {"student": self.student}
+        return student if self.teacher is None else {"teacher": self.teacher.model} | student
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """What a checkpoint stores of the networks: a state dict for each file."""
+        return {name: network.state_dict() for name, network in self.evaluated.items()}
+
+    def load_tensors(self, tensors: dict[str, dict[str, Tensor]], step: int) -> None:
+        """Put back what `tensors` gave after training step `step`."""
+        for name, network in self.evaluated.items():
+            network.load_state_dict(tensors[name])
+        if self.teacher is not None:
+            self.teacher.updates.fill_(step)
+
+    def supervised_loss(self, logits: Tensor, labels: Tensor, window: int) -> Tensor:
+        """Eq. 2 over the labeled pictures of all ranks; logits [L, C, H, W], labels [L, H, W]."""
+        return global_mean(*relaxed_cross_entropy_sum(logits, labels, window))

@@ -1,0 +1,146 @@
+"""Structured consistency (Kim et al. 2020): agreement pixel by pixel, and on how alike any two pixels are."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from scl_core.cutmix import box_owner, cutmix, sample_boxes
+from scl_core.distributed import global_mean
+from scl_core.ema import EmaTeacher
+from scl_core.errors import UserError
+from scl_core.losses.consistency import consistency_sum
+from scl_core.losses.structured import structured_consistency_sum
+from scl_core.methods.base import Method, StepDraws
+from scl_core.probe import Probe, make_probe
+from scl_core.schedule import unlabeled_factor
+from scl_core.settings import setting
+
+
+@dataclass
+class SclConfig:
+    name: str = setting("scl", "The method.")
+    consistency_weight: float = setting(2.0, "Weight of the pixel-wise consistency (lambda_c of eq. 3).", low=0.0)
+    structured_weight: float = setting(2.0, "Weight of the structured consistency (lambda_sc of eq. 3).", low=0.0)
+    start: float = setting(
+        0.0, "Share of the steps trained on labels alone before the unlabeled part.", low=0.0, high=1.0
+    )
+    ramp: float = setting(
+        0.3, "Share of the steps over which the unlabeled weights rise to their value.", low=0.0, high=1.0
+    )
+    num_boxes: int = setting(8, "CutMix boxes of each pair (N).", low=0)
+    num_loss_boxes: int | None = setting(
+        None, "Boxes with a structured loss, the last pasted (N_box); empty = all.", low=0
+    )
+    max_pairs: int | None = setting(
+        None, "Pixel pairs drawn in each box (N_pair, eq. 9); empty = every pair, exactly.", low=0
+    )
+    total_area: float = setting(0.5, "Share of the picture that the boxes take.", low=0.0, high=1.0)
+    area_mode: str = setting(
+        "union", "What total_area means: the covered share, or the areas' sum.", choices=("union", "sum")
+    )
+    box_reduction: str = setting("mean", "How the boxes' losses become one: eq. 8 has sum.", choices=("mean", "sum"))
+    relaxation_window: int = setting(1, "Side of the label relaxation's window (eq. 2); 1 is cross entropy.", low=1)
+    ema_decay: float = setting(0.99, "Decay of the teacher's average.", low=0.0, high=1.0)
+    ema_warmup: bool = setting(True, "Average over few steps first: decay min(1 - 1/(k+1), ema_decay) at update k.")
+    joint_forward: bool = setting(True, "Labeled and mixed pictures in one forward pass, so batch norm sees both.")
+
+    def __post_init__(self):
+        if self.num_loss_boxes is not None and self.num_loss_boxes > self.num_boxes:
+            raise UserError(
+                f"method.num_loss_boxes {self.num_loss_boxes} is more than method.num_boxes {self.num_boxes}: "
+                f"at most {self.num_boxes} boxes can have a loss"
+            )
+
+    @property
+    def loss_boxes(self) -> int:
+        """How many boxes have a structured loss."""
+        return self.num_boxes if self.num_loss_boxes is None else self.num_loss_boxes
+
+
+class Scl(Method):
+    """Eqs. 1 to 10 of Kim et al. 2020: CutMix student, EMA teacher, pixel-wise and structured consistency."""
+
+    config_class = SclConfig
+    num_strong = 1
+
+    def __init__(self, student, config: SclConfig, steps: int):
+        super().__init__(student, config, steps)
+        self.teacher = EmaTeacher(student, config.ema_decay, warmup=config.ema_warmup)
+
+    def forward(self, batch, draws):
+        """The terms `supervised`, and from the start of the unlabeled part `consistency` and `structured`."""
+        window = self.config.relaxation_window
+        if self.unlabeled_factor(draws.step) == 0.0:
+            return {"supervised": self.supervised_loss(self.student(batch.images).logits, batch.labels, window)}
+        owner = self.draw_owner(batch.unlabeled_a, batch.positions, draws)
+        mixed = cutmix(batch.unlabeled_a.strong[0], batch.unlabeled_b.strong[0], owner)
+        logits, mixed_logits = self.student_logits(batch.images, mixed)
+        terms = {"supervised": self.supervised_loss(logits, batch.labels, window)}
+        return terms | self.unlabeled_terms(batch, mixed_logits, owner, draws)
+
+    def unlabeled_terms(self, batch, mixed_logits: Tensor, owner: Tensor, draws: StepDraws) -> dict[str, Tensor]:
+        """Eq. 4 over the picture and eq. 10 in the boxes, each over the pictures of all ranks."""
+        config = self.config
+        teacher = self.teacher_probs(batch, owner)
+        student = mixed_logits.softmax(1)
+        valid = cutmix(batch.unlabeled_a.valid, batch.unlabeled_b.valid, owner)
+        pairs = draws.generators(batch.positions, "pairs") if config.max_pairs is not None else None
+        structured = structured_consistency_sum(
+            student,
+            teacher,
+            owner,
+            config.num_boxes,
+            config.loss_boxes,
+            max_pairs=config.max_pairs,
+            generator=pairs,
+            valid=valid,
+            box_reduction=config.box_reduction,
+        )
+        consistency = consistency_sum(student, teacher, valid)
+        return {"consistency": global_mean(*consistency), "structured": global_mean(*structured)}
+
+    def draw_owner(self, views, positions, draws: StepDraws) -> Tensor:
+        """Boxes for each pair and which of them each pixel shows, [B, H, W]."""
+        height, width = views.weak.shape[-2:]
+        config = self.config
+        owners = [
+            box_owner(
+                sample_boxes(height, width, config.num_boxes, config.total_area, config.area_mode, g), height, width
+            )
+            for g in draws.generators(positions, "boxes")
+        ]
+        return torch.stack(owners).to(views.weak.device)
+
+    def student_logits(self, images: Tensor, mixed: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the labeled and of the mixed pictures, in one pass where they have one size."""
+        if self.config.joint_forward and images.shape[1:] == mixed.shape[1:]:
+            logits = self.student(torch.cat([images, mixed])).logits
+            return logits[: len(images)], logits[len(images) :]
+        return self.student(images).logits, self.student(mixed).logits
+
+    @torch.no_grad()
+    def teacher_probs(self, batch, owner: Tensor) -> Tensor:
+        """The teacher on both whole pictures, its predictions mixed by the same boxes; [B, C, H, W]."""
+        pictures = torch.cat([batch.unlabeled_a.weak, batch.unlabeled_b.weak])
+        probs_a, probs_b = self.teacher.model(pictures).logits.softmax(1).chunk(2)
+        return cutmix(probs_a, probs_b, owner)
+
+    def unlabeled_factor(self, step: int) -> float:
+        """The share of the unlabeled weights that holds at this step."""
+        return unlabeled_factor(step, self.steps, self.config.start, self.config.ramp)
+
+    def weights(self, step):
+        """Eq. 3 times the ramp."""
+        factor = self.unlabeled_factor(step)
+        return {
+            "supervised": 1.0,
+            "consistency": factor * self.config.consistency_weight,
+            "structured": factor * self.config.structured_weight,
+        }
+
+    def probe(self, batch, draws) -> Probe:
+        """The first unlabeled pair of the batch, taken apart by the functions that training uses."""
+        generator = draws.generators(batch.positions[:1], "boxes")[0]
+        student, teacher = self.student, self.teacher.model
+        return make_probe(student, teacher, batch.unlabeled_a, batch.unlabeled_b, self.config, generator)

@@ -1,0 +1,35 @@
+"""The control: the labeled pictures alone, with the same augmentation, steps and list as every other method."""
+
+from dataclasses import dataclass
+
+from scl_core.ema import EmaTeacher
+from scl_core.methods.base import Method
+from scl_core.settings import setting
+
+
+@dataclass
+class SupervisedConfig:
+    name: str = setting("supervised", "The method.")
+    relaxation_window: int = setting(1, "Side of the label relaxation's window (eq. 2); 1 is cross entropy.", low=1)
+    ema_decay: float | None = setting(
+        None,
+        "Also keep an averaged copy of the network, so that a teacher is compared with a like copy.",
+        low=0,
+        high=1,
+    )
+
+
+class Supervised(Method):
+    """Cross entropy on the labeled pictures, eq. 2 of Kim et al. 2020 when the window is larger than 1."""
+
+    config_class = SupervisedConfig
+
+    def __init__(self, student, config: SupervisedConfig, steps: int):
+        super().__init__(student, config, steps)
+        if config.ema_decay is not None:
+            self.teacher = EmaTeacher(student, config.ema_decay, warmup=True)
+
+    def forward(self, batch, draws):
+        """The one term, `supervised`."""
+        logits = self.student(batch.images).logits
+        return {"supervised": self.supervised_loss(logits, batch.labels, self.config.relaxation_window)}

@@ -1,0 +1,107 @@
+"""What a training is going to do: new or resumed, with which settings, in which folder."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scl_core.command_line import Options, existing_folder
+from scl_core.config import LATER_CHANGES, RunConfig, build_config, flatten
+from scl_core.config_files import Given, as_text
+from scl_core.data.sources import DataSource, open_data
+from scl_core.errors import UserError
+from scl_core.methods import METHODS
+from scl_core.runs import RunFolder
+
+
+@dataclass
+class Plan:
+    """Settings, folder, and whether the folder holds a run to go on with."""
+
+    config: RunConfig
+    run_dir: Path
+    resumed: bool
+
+    def check(self, processes: int) -> None:
+        """Find a user's mistake in the data before any rank starts. Raises `UserError`."""
+        self.check_lists(open_data(self.config.data), processes)
+        if not self.resumed:
+            RunFolder.refuse_existing(self.run_dir)
+
+    def check_lists(self, source: DataSource, world_size: int) -> None:
+        """Refuse lists that this method and batch cannot be trained from. Raises `UserError`."""
+        train, method = self.config.train, METHODS[self.config.method.name]
+        batches = {"train.batch_labeled": train.batch_labeled}
+        if not len(source.lists["labeled"]):
+            raise UserError(f"data set {source.name} has no labeled pictures: training needs at least 1")
+        if not len(source.lists["val"]):
+            raise UserError(f"data set {source.name} has no validation pictures: evaluation needs at least 1")
+        if method.num_strong:
+            batches["train.batch_unlabeled"] = train.batch_unlabeled
+            count = len(source.lists["unlabeled"])
+            if count < 2:
+                raise UserError(
+                    f"data set {source.name} has {count} unlabeled pictures: method {self.config.method.name} mixes "
+                    "pairs and needs at least 2; add pictures, or train --method.name supervised"
+                )
+        for name, size in batches.items():
+            if size % world_size:
+                raise UserError(
+                    f"{name} {size} does not divide by {world_size} processes: choose a multiple of {world_size}"
+                )
+
+    def arguments(self, argv: Sequence[str]) -> list[str]:
+        """The command line for each rank: without `--processes`, with the folder that was chosen."""
+        rest = without_option(argv, "processes")
+        return rest if self.resumed else [*without_option(rest, "run_dir"), "--run_dir", str(self.run_dir)]
+
+
+def without_option(argv: Sequence[str], name: str) -> list[str]:
+    """`argv` without the option `--name VALUE` or `--name=VALUE`."""
+    kept, words = [], iter(argv)
+    for word in words:
+        option, equals, _ = word.replace("-", "_").partition("=")
+        if option == f"__{name}":
+            if not equals:
+                next(words, None)
+        else:
+            kept.append(word)
+    return kept
+
+
+def read_plan(options: Options) -> Plan:
+    """The plan that a command line asks for. Raises `UserError` for settings that cannot be."""
+    if "resume" in options.own:
+        return resume_plan(options, existing_folder(options.own["resume"], "run folder"))
+    config = options.config()
+    check_stop(config)
+    return Plan(config, Path(config.run_dir or default_run_dir(config)), resumed=False)
+
+
+def default_run_dir(config: RunConfig) -> str:
+    """`runs/<date>-<data>-<method>-s<seed>`."""
+    return f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{config.data.name}-{config.method.name}-s{config.seed}"
+
+
+def resume_plan(options: Options, run_dir: Path) -> Plan:
+    """Go on with a run: its own settings hold, but for those that change neither its steps nor its results."""
+    if options.files:
+        raise UserError("--config cannot be given with --resume: the run's own settings hold")
+    for entry in options.given:
+        if entry.key not in LATER_CHANGES:
+            raise UserError(
+                f"{entry.key} cannot change when a run is resumed; what may change: {', '.join(LATER_CHANGES)}"
+            )
+    stored = flatten(RunFolder.open(run_dir).config()) | {"train.stop_at": None}
+    origin = str(run_dir / "config.yaml")
+    config = build_config([Given(key, as_text(value), origin) for key, value in stored.items()] + options.given)
+    check_stop(config)
+    if config.train.steps != stored["train.steps"]:
+        print(f"train.steps was {stored['train.steps']} and is {config.train.steps}: the schedule changes", flush=True)
+    return Plan(config, run_dir, resumed=True)
+
+
+def check_stop(config: RunConfig) -> None:
+    train = config.train
+    if train.stop_at is not None and train.stop_at > train.steps:
+        raise UserError(f"train.stop_at {train.stop_at} is after the last step, train.steps {train.steps}")

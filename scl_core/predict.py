@@ -1,0 +1,100 @@
+"""Masks and overlays for pictures of one's own:  python -m scl_core.predict RUN_DIR PICTURES --out DIR"""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from scl_core import distributed
+from scl_core.command_line import existing_folder, read_options, run_command
+from scl_core.data.images import PICTURE_SUFFIXES, read_picture, resize_picture
+from scl_core.errors import UserError
+from scl_core.inference import overlay, predict_classes, save_class_map
+from scl_core.progress import Progress
+from scl_core.restore import Restored, restore
+
+USAGE = (
+    "python -m scl_core.predict RUN_DIR PICTURES --out DIR "
+    "[--checkpoint last|best|STEP|FOLDER] [--network teacher|student] [--device cpu]"
+)
+
+
+def find_pictures(place: Path) -> dict[Path, Path]:
+    """Each picture of a file or folder with its output name, sub-folders kept, without suffix.
+
+    The name is the stem, or the whole file name where two pictures of a folder share a stem.
+    """
+    if place.is_file():
+        return {place: Path(place.stem)}
+    if not place.is_dir():
+        raise UserError(f"{place}: no such picture or folder")
+    files = sorted(path for path in place.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
+    if not files:
+        raise UserError(f"{place}: no pictures here; looked for {', '.join(sorted(PICTURE_SUFFIXES))}")
+    stems = Counter(path.with_suffix("") for path in files)
+    names = {path: path.stem if stems[path.with_suffix("")] == 1 else path.name for path in files}
+    return {path: path.parent.relative_to(place) / names[path] for path in files}
+
+
+def predict_file(
+    path: Path, restored: Restored, network: nn.Module, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
+    """The picture, uint8 [H, W, 3], and its class indices, uint8 [H, W], both in the picture's own size."""
+    picture = read_picture(path)
+    data = restored.config.data
+    own_size = picture.shape[:2]
+    size = (data.height or own_size[0], data.width or own_size[1])
+    classes = predict_classes(network, resize_picture(picture, *size), own_size, device)
+    return picture, classes.cpu().numpy().astype(np.uint8)
+
+
+def write_prediction(out: Path, name: Path, picture: np.ndarray, classes: np.ndarray, palette: np.ndarray) -> None:
+    """`masks/<name>.png` with the class indices and `overlays/<name>.png` to look at."""
+    save_class_map(out / "masks" / f"{name}.png", classes, palette)
+    target = out / "overlays" / f"{name}.png"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(overlay(picture, classes, palette)).save(target)
+
+
+def predict_all(restored: Restored, network: nn.Module, pictures: dict[Path, Path], out: Path, device) -> list[str]:
+    """Predict every picture; what cannot be read is told at the end and does not stop the others."""
+    refused = []
+    progress = Progress(len(pictures))
+    for done, (path, name) in enumerate(pictures.items(), start=1):
+        try:
+            write_prediction(out, name, *predict_file(path, restored, network, device), restored.palette)
+        except UserError as error:
+            refused.append(str(error))
+        progress.update(done, "pictures")
+    return refused
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command; see `USAGE`."""
+    options = read_options(argv, own=("out", "checkpoint", "network", "device"), flags=("help",))
+    if "help" in options.own:
+        print(f"usage: {USAGE}")
+        return 0
+    if len(options.words) != 2 or "out" not in options.own:
+        raise UserError(f"usage: {USAGE}")
+    if options.given:
+        raise UserError(f"unknown option --{options.given[0].key}; usage: {USAGE}")
+    run_dir = existing_folder(options.words[0], "run folder")
+    pictures = find_pictures(Path(options.words[1]))
+    device = distributed.start(options.own.get("device", "auto")).device
+    restored = restore(run_dir, options.own.get("checkpoint", "last"), device)
+    out = Path(options.own["out"])
+    refused = predict_all(restored, restored.network(options.own.get("network")), pictures, out, device)
+    print(f"{len(pictures) - len(refused)} of {len(pictures)} pictures: {out / 'masks'}, {out / 'overlays'}")
+    if refused:
+        raise UserError(f"{len(refused)} of {len(pictures)} pictures could not be read: {'; '.join(refused)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,74 @@
+"""A run's networks back from disk: for evaluation, prediction and the app."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from scl_core.checkpoint import find_checkpoint, read_checkpoint
+from scl_core.config import RunConfig, flatten, load_config
+from scl_core.data.sources import DataSource, open_data
+from scl_core.errors import UserError
+from scl_core.methods import METHODS, Method
+from scl_core.models import build_from_config
+from scl_core.runs import RunFolder
+
+
+@dataclass
+class Restored:
+    """A method as a checkpoint stored it, in eval mode, with what is needed to read its predictions."""
+
+    config: RunConfig
+    method: Method
+    step: int
+    class_names: tuple[str, ...]
+    palette: np.ndarray
+    list_hash: str
+
+    def network(self, name: str | None = None) -> nn.Module:
+        """The network of this name, or the one that counts. Raises `UserError` with the names there are."""
+        networks = self.method.evaluated
+        if name is not None and name not in networks:
+            raise UserError(f"this run has no network {name!r}: choose one of {', '.join(networks)}")
+        return networks[name or next(iter(networks))]
+
+    def open_data(self) -> DataSource:
+        """The run's data set, opened again."""
+        return open_data(self.config.data)
+
+
+def run_config(run_dir: str | Path, overrides: dict[str, Any] | None = None) -> RunConfig:
+    """The settings that a run was started with, with dotted `overrides` on top."""
+    return load_config((), flatten(RunFolder.open(run_dir).config()) | (overrides or {}))
+
+
+def build_method(config: RunConfig, num_classes: int) -> Method:
+    """The method of these settings with fresh networks, or with those that `model.weights` names."""
+    method_class = METHODS[config.method.name]
+    train = config.train
+    student = build_from_config(config.model, num_classes, effective_batch=train.batch_labeled)
+    return method_class(student, config.method, train.steps)
+
+
+def restore(
+    run_dir: str | Path,
+    checkpoint: str | int = "last",
+    device: str | torch.device = "cpu",
+    overrides: dict[str, Any] | None = None,
+) -> Restored:
+    """Load the networks of a run. `checkpoint` is "last", "best", a step or a checkpoint's path.
+
+    Raises `UserError` when there is no checkpoint, or when none of them is whole.
+    """
+    config = run_config(run_dir, overrides)
+    method_files = ("student", "teacher")
+    stored = read_checkpoint(find_checkpoint(run_dir, checkpoint), names=method_files)
+    classes = tuple(stored.state["class_names"])
+    fresh = replace(config, model=replace(config.model, weights=None))
+    method = build_method(fresh, len(classes))
+    method.load_tensors(stored.tensors, stored.step)
+    palette = np.asarray(stored.state["palette"], dtype=np.uint8)
+    return Restored(config, method.to(device).eval(), stored.step, classes, palette, stored.state["list_hash"])
