@@ -13,10 +13,11 @@ ROOT = Path(__file__).resolve().parent.parent
 # A module imports only from the layers above its own line here (its own package aside); figures stand apart.
 LAYERS = [
     {"errors", "settings"},
-    {"cutmix", "ema", "losses", "metrics", "schedule", "seeding"},
+    {"batch_norm", "cutmix", "ema", "losses", "metrics", "schedule", "seeding", "watchdog"},
     {"checkpoint", "config_files", "distributed", "optimizer", "progress", "stopping"},
-    {"runs", "models", "data", "probe"},
-    {"launch", "ranks", "recorder", "methods", "inference"},
+    {"runs", "models", "data"},
+    {"launch", "ranks", "recorder", "probe", "inference"},
+    {"methods"},
     {"config"},
     {"command_line", "restore"},
     {"plan", "evaluate", "predict", "doctor", "export"},
