@@ -134,9 +134,53 @@ def test_app_says_its_address(bare_copy: Path):
     assert done.returncode == 0 and "http://127.0.0.1:8502" in done.stdout
 
 
-def test_without_chromium_and_rights_the_browser_tests_are_said_to_skip(bare_copy: Path, tmp_path: Path):
-    for name in ("sh", "id"):
-        (tmp_path / "bin").mkdir(exist_ok=True)
-        (tmp_path / "bin" / name).symlink_to(shutil.which(name))
-    done = run(["/bin/sh", bare_copy / ".ci/chromium"], PATH=str(tmp_path / "bin"))
-    assert done.returncode == 0 and "browser tests will skip" in done.stdout
+@pytest.fixture
+def bare_path(tmp_path: Path) -> Path:
+    """A PATH with nothing on it but what a script cannot do without, and a stub where Chromium should be."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("sh", "id", "mktemp", "tail", "rm", "cp", "cat"):
+        (folder / name).symlink_to(shutil.which(name))
+    script(folder / "chromium", "#!/bin/sh\necho use another package manager\nexit 1\n")
+    return folder
+
+
+def see_to_chromium(path: Path) -> subprocess.CompletedProcess:
+    done = run(["/bin/sh", ROOT / ".ci/chromium"], PATH=str(path))
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def act_as(path: Path, user: int) -> None:
+    (path / "id").unlink()
+    script(path / "id", f"#!/bin/sh\necho {user}\n")
+
+
+def test_without_a_package_manager_browser_tests_are_said_to_skip(bare_path: Path):
+    assert "browser tests will skip" in see_to_chromium(bare_path).stdout
+
+
+def test_without_rights_browser_tests_are_said_to_skip(bare_path: Path):
+    act_as(bare_path, 1000)
+    script(bare_path / "apt-get", "#!/bin/sh\necho never\n")
+    assert "needs root" in see_to_chromium(bare_path).stdout
+
+
+def test_chromium_is_installed_once_where_that_is_possible(bare_path: Path):
+    act_as(bare_path, 0)
+    working = script(bare_path / "working", "#!/bin/sh\necho Chromium 156\n")
+    install = (
+        f'echo "$*" >> "{bare_path}/apt.log"\ncase "$*" in *chromium*) cp "{working}" "{bare_path}/chromium" ;; esac\n'
+    )
+    script(bare_path / "apt-get", f"#!/bin/sh\n{install}")
+    assert "skip" not in see_to_chromium(bare_path).stdout
+    assert see_to_chromium(bare_path).stdout == ""
+    asked = (bare_path / "apt.log").read_text().splitlines()
+    assert asked == ["update", "install -y --no-install-recommends chromium fonts-dejavu-core"]
+
+
+def test_a_failed_installation_of_chromium_fails_nothing(bare_path: Path):
+    act_as(bare_path, 0)
+    script(bare_path / "apt-get", "#!/bin/sh\necho no network; exit 100\n")
+    said = see_to_chromium(bare_path).stdout
+    assert "no network" in said and "browser tests will skip" in said
