@@ -13,8 +13,19 @@ ROOT = Path(__file__).resolve().parent.parent
 # A module imports only from the layers above its own line here (its own package aside); figures stand apart.
 LAYERS = [
     {"errors", "settings"},
-    {"batch_norm", "cutmix", "ema", "losses", "metrics", "schedule", "seeding", "watchdog"},
-    {"checkpoint", "config_files", "distributed", "optimizer", "progress", "stopping"},
+    {"cutmix", "ema", "losses", "metrics", "schedule", "seeding"},
+    {
+        "batch_norm",
+        "config_files",
+        "environment",
+        "files",
+        "optimizer",
+        "processes",
+        "progress",
+        "stopping",
+        "watchdog",
+    },
+    {"checkpoint", "distributed", "run_lock", "run_records", "run_status"},
     {"runs", "models", "data"},
     {"launch", "ranks", "recorder", "probe", "inference"},
     {"methods"},
@@ -23,7 +34,7 @@ LAYERS = [
     {"plan", "evaluate", "predict", "doctor", "export"},
     {"train"},
 ]
-LEAVES = {"cutmix", "ema", "losses", "metrics", "schedule", "seeding", "checkpoint"}
+LEAVES = {"cutmix", "ema", "losses", "metrics", "schedule", "seeding"}
 APART = {"figures": {"errors"}}
 CORE_FILES = python_files(ROOT, "scl_core")
 PAGE_FILES = python_files(ROOT, "app.py", "pages")
