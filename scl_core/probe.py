@@ -1,0 +1,275 @@
+"""One unlabeled training step taken apart: boxes, what they still show, predictions, and what each box adds.
+
+Everything is computed by the functions that training calls, so a picture of a probe is a picture of the computation.
+The networks run in eval mode (running statistics in batch norm); training's student runs in train mode and sees the
+labeled pictures in the same pass, so its logged losses differ a little from a probe's.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from scl_core.cutmix import box_owner, cutmix, sample_boxes
+from scl_core.data.images import denormalise
+from scl_core.losses.consistency import consistency_loss
+from scl_core.losses.structured import (
+    cosine_similarity_matrix,
+    similarity_row,
+    structured_consistency_loss,
+    structured_per_box,
+)
+
+if TYPE_CHECKING:
+    from scl_core.data.batch import Views
+
+
+class ProbeSettings(Protocol):
+    """The settings of a CutMix method that a probe reads; a method's config has them under these names."""
+
+    num_boxes: int
+    num_loss_boxes: int | None
+    max_pairs: int | None
+    total_area: float
+    area_mode: str
+    box_reduction: str
+
+
+@dataclass(frozen=True)
+class BoxReport:
+    """One box in numbers: its place in pixels, the pixels that it still shows, and its part of the structured loss."""
+
+    number: int  # its place in the paste order, from 0; the value of `owner` where it shows
+    top: int
+    left: int
+    height: int
+    width: int
+    visible: int  # pixels that it shows: not covered by a later box, not padding
+    share: float  # visible / area
+    in_loss: bool
+    pairs: int  # ordered pairs of pixels that its loss is the mean of
+    loss: float | None = None  # that mean, the inner part of eq. 10; None without networks or outside the loss
+    term: float | None = None  # what it adds to the structured loss: the terms of all boxes add up to it
+    loss_share: float | None = None  # term / structured loss
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What `make_probe` found out about one pair of pictures.
+
+    Pictures are uint8 [H, W, 3]: `image_a`, `image_b` as the teacher saw them, `mixed` as the student did. `boxes`
+    int64 [N, 4], `owner` int64 [H, W], `valid` bool [H, W], `student` and `teacher` probabilities [C, H, W] of the mix.
+    `consistency` is eq. 4, `structured` eq. 10 with the settings' reduction, both unweighted.
+    """
+
+    image_a: np.ndarray
+    image_b: np.ndarray
+    mixed: np.ndarray
+    boxes: Tensor
+    owner: Tensor
+    valid: Tensor
+    student: Tensor
+    teacher: Tensor
+    report: list[BoxReport]
+    consistency: float
+    structured: float
+    max_pairs: int | None
+    box_reduction: str
+    mode: str = "eval"
+
+    def shown(self, number: int) -> Tensor:
+        """T_n of eq. 8: the pixels that box `number` still shows, bool [H, W]."""
+        return (self.owner == number) & self.valid
+
+
+@dataclass(frozen=True)
+class SimilarityMatrices:
+    """Similarities of some pixels of a box: `teacher`, `student` [P, P]; `places` [P, 2] rows and columns.
+
+    `classes` [P] is the teacher's most probable class; every `stride`-th row and column of the picture was taken.
+    """
+
+    teacher: np.ndarray
+    student: np.ndarray
+    places: np.ndarray
+    classes: np.ndarray
+    stride: int
+
+
+def make_probe(
+    student: nn.Module,
+    teacher: nn.Module,
+    view_a: "Views",
+    view_b: "Views",
+    settings: ProbeSettings,
+    generator: torch.Generator | None = None,
+    pairs_generator: torch.Generator | None = None,
+) -> Probe:
+    """Mix the first picture of `view_a` with that of `view_b` as training does, and take the losses apart.
+
+    `generator` draws the boxes; `pairs_generator` the pairs of eq. 9 where `settings.max_pairs` asks for a draw (the
+    first one goes on where it is None). Training draws them with `generator_for(seed, step, position, "boxes")` and
+    `(..., "pairs")`. The student sees the mix of the strong views, the teacher both weak views whole.
+    """
+    weak_a, weak_b, mixed, owner, boxes, valid = _mix(view_a, view_b, settings, generator)
+    with _eval_mode(student, teacher), torch.no_grad():
+        probs_a, probs_b = _probs(teacher, torch.cat([weak_a, weak_b])).chunk(2)
+        target = cutmix(probs_a, probs_b, owner)
+        probs = _probs(student, mixed)
+        report, structured = _box_losses(probs, target, owner, boxes, valid, settings, pairs_generator or generator)
+    return Probe(
+        image_a=denormalise(weak_a[0]),
+        image_b=denormalise(weak_b[0]),
+        mixed=denormalise(mixed[0]),
+        boxes=boxes,
+        owner=owner,
+        valid=valid[0],
+        student=probs[0],
+        teacher=target[0],
+        report=report,
+        consistency=float(consistency_loss(probs, target, valid)),
+        structured=structured,
+        max_pairs=settings.max_pairs,
+        box_reduction=settings.box_reduction,
+    )
+
+
+def describe_boxes(
+    boxes: Tensor, owner: Tensor, num_loss_boxes: int, max_pairs: int | None = None, valid: Tensor | None = None
+) -> list[BoxReport]:
+    """The numbers of each box that need no network, in paste order; the last `num_loss_boxes` are in the loss.
+
+    `boxes` [N, 4] and `owner` [H, W] as `sample_boxes` and `box_owner` give them; `valid` bool [H, W].
+    """
+    shown = owner if valid is None else torch.where(valid, owner, -1)
+    counts = torch.bincount(shown.flatten() + 1, minlength=len(boxes) + 1)[1:].tolist()
+    reports = []
+    for number, (box, visible) in enumerate(zip(boxes.tolist(), counts, strict=True)):
+        in_loss = number >= len(boxes) - num_loss_boxes
+        every = visible**2 if in_loss else 0
+        pairs = every if max_pairs is None else min(every, max_pairs)
+        reports.append(BoxReport(number, *box, visible, visible / (box[2] * box[3]), in_loss, pairs))
+    return reports
+
+
+def similarity_rows(probe: Probe, number: int, row: int, column: int) -> tuple[np.ndarray, np.ndarray]:
+    """How alike the pixel at (row, column) is to each pixel that box `number` shows: eq. 7 for one i and all j.
+
+    Teacher and student, each float [h, w] over the box, NaN where it is covered. Raises ValueError when the box does
+    not show the pixel.
+    """
+    shown = probe.shown(number)
+    if not shown[row, column]:
+        raise ValueError(f"box {number} does not show the pixel at row {row}, column {column}")
+    place = int(shown.flatten()[: row * shown.shape[1] + column].sum())
+    top, left, height, width = probe.boxes[number].tolist()
+    maps = []
+    for probs in (probe.teacher, probe.student):
+        whole = torch.full(shown.shape, torch.nan, dtype=probs.dtype)
+        whole[shown] = similarity_row(probs[:, shown], place)
+        maps.append(whole[top : top + height, left : left + width].numpy())
+    return maps[0], maps[1]
+
+
+def similarity_matrices(probe: Probe, number: int, most: int = 160, by_class: bool = False) -> SimilarityMatrices:
+    """The similarity matrices of a box, over at most `most` of the pixels that it shows, taken at a regular stride.
+
+    In raster order, or with `by_class` sorted by the teacher's most probable class. With stride 1 the mean of
+    (student - teacher)^2 is the box's exact loss.
+    """
+    rows, columns = (places.numpy() for places in probe.shown(number).nonzero(as_tuple=True))
+    stride, taken = 1, np.ones(len(rows), dtype=bool)
+    while taken.sum() > most:
+        stride += 1
+        taken = (rows % stride == stride // 2) & (columns % stride == stride // 2)
+    rows, columns = rows[taken], columns[taken]
+    classes = probe.teacher[:, rows, columns].argmax(0).numpy()
+    order = np.argsort(classes, kind="stable") if by_class else np.arange(len(rows))
+    rows, columns = rows[order], columns[order]
+    teacher, student = (
+        cosine_similarity_matrix(probs[:, rows, columns]).numpy() for probs in (probe.teacher, probe.student)
+    )
+    return SimilarityMatrices(teacher, student, np.stack([rows, columns], 1), classes[order], stride)
+
+
+def pixel_losses(probe: Probe) -> np.ndarray:
+    """Which pixels carry the structured loss: float64 [H, W], for pixel i the sum over j of (a_s - a_t)^2 / |T_n|^2.
+
+    Over every pair, whatever `max_pairs` is; the pixels of a box add up to its exact loss. 0 outside the loss boxes.
+    """
+    found = torch.zeros(probe.owner.shape, dtype=torch.float64)
+    for box in probe.report:
+        if box.in_loss and box.visible:
+            shown = probe.shown(box.number)
+            student, teacher = (
+                nn.functional.normalize(probs[:, shown].double(), dim=0) for probs in (probe.student, probe.teacher)
+            )
+            difference, total = student - teacher, student + teacher
+            found[shown] = _row_squares(difference, total) / box.visible**2
+    return found.numpy()
+
+
+def _row_squares(difference: Tensor, total: Tensor) -> Tensor:
+    """Row sums of the square of (D'Q + Q'D) / 2, without the P x P matrix; D, Q [C, P] -> [P]."""
+    grams = {"dd": difference @ difference.T, "dq": difference @ total.T, "qq": total @ total.T}
+    own = (difference * (grams["qq"] @ difference)).sum(0) + (total * (grams["dd"] @ total)).sum(0)
+    return (own + 2 * (difference * (grams["dq"].T @ total)).sum(0)) / 4
+
+
+def _mix(view_a: "Views", view_b: "Views", settings: ProbeSettings, generator: torch.Generator | None):
+    """Weak views, mix, owner, boxes and valid pixels of the first pair, all on the CPU."""
+    height, width = view_a.weak.shape[-2:]
+    boxes = sample_boxes(height, width, settings.num_boxes, settings.total_area, settings.area_mode, generator)
+    owner = box_owner(boxes, height, width)
+    first_a, first_b = (
+        [tensor[:1].cpu() for tensor in (view.weak, view.strong[0], view.valid)] for view in (view_a, view_b)
+    )
+    mixed, valid = cutmix(first_a[1], first_b[1], owner), cutmix(first_a[2], first_b[2], owner)
+    return first_a[0], first_b[0], mixed, owner, boxes, valid
+
+
+def _box_losses(student, teacher, owner, boxes, valid, settings, pairs_generator) -> tuple[list[BoxReport], float]:
+    """The report with each box's loss, and the structured loss as training computes it from the same draw of pairs."""
+    num_boxes = len(boxes)
+    num_loss_boxes = num_boxes if settings.num_loss_boxes is None else settings.num_loss_boxes
+    pairs = (pairs_generator or torch.Generator()) if settings.max_pairs is not None else None
+    shared = (student, teacher, owner[None], num_boxes, num_loss_boxes, settings.max_pairs, pairs, valid)
+    before = pairs.get_state() if pairs else None
+    values, _ = structured_per_box(*shared)
+    if pairs:
+        pairs.set_state(before)
+    total = float(structured_consistency_loss(*shared, settings.box_reduction))
+    divisor = max(num_loss_boxes, 1) if settings.box_reduction == "mean" else 1
+    plain = describe_boxes(boxes, owner, num_loss_boxes, settings.max_pairs, valid[0])
+    losses = [None] * (num_boxes - num_loss_boxes) + values[0].tolist()
+    return [_with_loss(box, loss, divisor, total) for box, loss in zip(plain, losses, strict=True)], total
+
+
+def _with_loss(box: BoxReport, loss: float | None, divisor: int, total: float) -> BoxReport:
+    if loss is None:
+        return box
+    numbers = {"loss": loss, "term": loss / divisor, "loss_share": loss / divisor / total if total else 0.0}
+    return BoxReport(**vars(box) | numbers)
+
+
+def _probs(network: nn.Module, pictures: Tensor) -> Tensor:
+    """Class probabilities of pictures [B, 3, H, W], on the CPU."""
+    like = next(network.parameters())
+    return network(pictures.to(like.device, like.dtype)).logits.softmax(1).cpu()
+
+
+@contextmanager
+def _eval_mode(*networks: nn.Module) -> Iterator[None]:
+    """Run in eval mode and leave each network in the mode it was in."""
+    before = [network.training for network in networks]
+    try:
+        for network in networks:
+            network.eval()
+        yield
+    finally:
+        for network, training in zip(networks, before, strict=True):
+            network.train(training)
