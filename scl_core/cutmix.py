@@ -1,0 +1,112 @@
+"""CutMix for segmentation: draw boxes, say which box each pixel shows, and mix two pictures by it."""
+
+from functools import lru_cache
+from math import log, sqrt
+
+import torch
+from torch import Tensor
+
+AREA_MODES = ("union", "sum")
+NARROWEST = 0.1  # the least ratio of a box's sides, each taken as a share of the picture's
+COVERAGE_GRID = 48
+
+
+def sample_boxes(
+    height: int,
+    width: int,
+    num_boxes: int = 32,
+    total_area: float = 0.5,
+    area_mode: str = "union",
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Draw `num_boxes` boxes inside a picture of `height` x `width` pixels (Kim et al. 2020, section 3.1).
+
+    Returns int64 [N, 4] in paste order: top, left, height, width, in pixels, each side at least 1. All boxes have the
+    same target area; the ratio of their sides is log-uniform, their place uniform. `total_area`, between 0 and 1, is
+    the share of the picture that the boxes cover on average ("union"), or what their areas add up to ("sum", which
+    covers less, since boxes overlap). Raises ValueError for a number out of its range or an unknown `area_mode`.
+    """
+    if height < 1 or width < 1 or num_boxes < 0:
+        raise ValueError(f"cannot draw {num_boxes} boxes in a picture of {height} x {width} pixels")
+    if not 0.0 <= total_area <= 1.0:
+        raise ValueError(f"total_area is {total_area}; it must lie between 0 and 1")
+    if area_mode not in AREA_MODES:
+        raise ValueError(f"area_mode is {area_mode!r}; it must be one of {', '.join(AREA_MODES)}")
+    device = generator.device if generator is not None else None
+    ratio, top, left = torch.rand(3, num_boxes, generator=generator, dtype=torch.float64, device=device)
+    if num_boxes == 0:
+        return torch.zeros(0, 4, dtype=torch.int64, device=device)
+    box_area = _share_of_one_box(num_boxes, total_area, area_mode)
+    narrowest = max(total_area, NARROWEST)
+    tall = (sqrt(box_area) * narrowest ** (ratio - 0.5) * height).round().clamp(1, height)
+    wide = (box_area * height * width / tall).round().clamp(1, width)
+    top = (top * (height - tall + 1)).floor()
+    left = (left * (width - wide + 1)).floor()
+    return torch.stack([top, left, tall, wide], 1).long()
+
+
+def box_owner(boxes: Tensor, height: int, width: int) -> Tensor:
+    """Say which box each pixel shows: int64 [H, W], the number of the last box pasted over it, -1 where there is none.
+
+    `boxes`: int64 [N, 4] as `sample_boxes` gives them. Raises ValueError for a box that leaves the picture.
+    """
+    owner = torch.full((height, width), -1, dtype=torch.int64, device=boxes.device)
+    for number, (top, left, tall, wide) in enumerate(boxes.tolist()):
+        if top < 0 or left < 0 or tall < 1 or wide < 1 or top + tall > height or left + wide > width:
+            raise ValueError(f"box {number}, {[top, left, tall, wide]}, is not inside {height} x {width} pixels")
+        owner[top : top + tall, left : left + wide] = number
+    return owner
+
+
+def cutmix(a: Tensor, b: Tensor, owner: Tensor) -> Tensor:
+    """Paste the boxes of `b` over `a`: `b` where `owner` >= 0, else `a`.
+
+    `a`, `b`: one shape, [..., H, W]. `owner`: [H, W] for all leading dimensions, or [B, H, W] for `a` of [B, H, W] or
+    [B, C, H, W]. Raises ValueError for shapes that do not fit.
+    """
+    batched = owner.dim() == 3 and a.dim() in (3, 4) and len(owner) == len(a)
+    if a.shape != b.shape or a.shape[-2:] != owner.shape[-2:] or not (batched or owner.dim() == 2):
+        raise ValueError(f"cannot mix {list(a.shape)} and {list(b.shape)} by an owner of {list(owner.shape)}")
+    pasted = owner >= 0
+    if batched and a.dim() == 4:
+        pasted = pasted.unsqueeze(1)
+    return torch.where(pasted, b, a)
+
+
+@lru_cache(maxsize=64)
+def _share_of_one_box(num_boxes: int, total_area: float, area_mode: str) -> float:
+    """The share of the picture that one box takes, such that all of them take `total_area` in the given sense."""
+    low, high = total_area / num_boxes, total_area
+    if area_mode == "sum" or num_boxes == 1:
+        return low
+    for _ in range(30):
+        middle = (low + high) / 2
+        if _mean_coverage(middle, num_boxes, max(total_area, NARROWEST)) < total_area:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def _mean_coverage(box_area: float, num_boxes: int, narrowest: float) -> float:
+    """The expected share that `num_boxes` independent boxes cover.
+
+    A pixel is missed by all of them with (1 - q)^N. The chance q that one box covers it is `box_area` on average, but
+    falls towards the border, because boxes stay inside; so it is computed on a grid.
+    """
+    grid = (torch.arange(COVERAGE_GRID, dtype=torch.float64) + 0.5) / COVERAGE_GRID
+    ratios = torch.linspace(-0.5, 0.5, 33, dtype=torch.float64) * log(narrowest)
+    tall = (sqrt(box_area) * ratios.exp()).clamp(max=1.0)
+    down = _interval_coverage(tall, grid)
+    across = _interval_coverage((box_area / tall).clamp(max=1.0), grid)
+    weights = torch.full((33,), 1 / 32, dtype=torch.float64)
+    weights[[0, -1]] /= 2
+    chance = torch.einsum("r,ry,rx->yx", weights, down, across)
+    return float((1 - (1 - chance).clamp(min=0) ** num_boxes).mean())
+
+
+def _interval_coverage(length: Tensor, place: Tensor) -> Tensor:
+    """The chance that an interval of `length` [R], placed uniformly inside [0, 1], covers `place` [P]: [R, P]."""
+    length, room = length[:, None], (1 - length)[:, None].clamp(min=1e-9)
+    starts = torch.minimum(place, room) - (place - length).clamp(min=0)
+    return torch.where(length >= 1 - 1e-9, 1.0, starts / room)

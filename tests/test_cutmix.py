@@ -1,0 +1,139 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scl_core.cutmix import box_owner, cutmix, sample_boxes
+
+pictures = st.tuples(st.integers(1, 40), st.integers(1, 40))
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@given(
+    pictures,
+    st.integers(0, 40),
+    st.floats(0, 1),
+    st.sampled_from(["union", "sum"]),
+    st.integers(min_value=0, max_value=9),
+)
+def test_boxes_lie_inside_the_picture_and_are_repeatable(size, num_boxes, area, mode, seed):
+    boxes = sample_boxes(*size, num_boxes, area, mode, seeded(seed))
+    assert boxes.shape == (num_boxes, 4) and boxes.dtype == torch.int64
+    top, left, height, width = boxes.T
+    assert (top >= 0).all() and (left >= 0).all() and (height >= 1).all() and (width >= 1).all()
+    assert (top + height <= size[0]).all() and (left + width <= size[1]).all()
+    assert torch.equal(boxes, sample_boxes(*size, num_boxes, area, mode, seeded(seed)))
+
+
+@pytest.mark.parametrize("num_boxes", [1, 3, 8, 32])
+@pytest.mark.parametrize("size", [(128, 256), (180, 240)])
+def test_union_covers_the_share_on_average(num_boxes, size):
+    generator = seeded()
+    owners = (box_owner(sample_boxes(*size, num_boxes, 0.5, "union", generator), *size) for _ in range(500))
+    covered = torch.stack([(owner >= 0).double().mean() for owner in owners]).mean()
+    assert abs(float(covered) - 0.5) < 0.02
+
+
+@pytest.mark.parametrize("num_boxes", [1, 3, 8, 32])
+def test_sum_adds_up_to_the_share(num_boxes):
+    boxes = torch.stack([sample_boxes(180, 240, num_boxes, 0.5, "sum", seeded(seed)) for seed in range(100)])
+    areas = (boxes[..., 2] * boxes[..., 3]).double() / (180 * 240)
+    assert abs(float(areas.sum(1).mean()) - 0.5) < 0.01
+    assert areas.std() < 0.1 * areas.mean(), "the boxes have one target area"
+
+
+def test_32_boxes_of_sum_one_half_cover_less():
+    generator = seeded()
+    owners = [box_owner(sample_boxes(128, 128, 32, 0.5, "sum", generator), 128, 128) for _ in range(100)]
+    covered = torch.stack([(owner >= 0).double().mean() for owner in owners]).mean()
+    assert 0.36 < float(covered) < 0.40
+
+
+def test_aspects_are_log_uniform_and_places_reach_the_border():
+    boxes = torch.cat([sample_boxes(400, 400, 8, 0.5, "union", seeded(seed)) for seed in range(200)]).double()
+    ratio = (boxes[:, 2] / boxes[:, 3]).log() / torch.tensor(2.0).log()
+    assert ratio.min() < -0.9 and ratio.max() > 0.9 and ratio.abs().max() < 1.1
+    quartiles = ratio.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64))
+    assert torch.allclose(quartiles, torch.tensor([-0.5, 0.0, 0.5], dtype=torch.float64), atol=0.08)
+    assert (boxes[:, 0] == 0).any() and (boxes[:, 0] + boxes[:, 2] == 400).any()
+
+
+@pytest.mark.parametrize("area", [-0.1, 1.01, float("nan")])
+def test_an_impossible_area_is_refused(area):
+    with pytest.raises(ValueError, match="total_area"):
+        sample_boxes(8, 8, 4, area)
+
+
+def test_other_mistakes_are_refused():
+    with pytest.raises(ValueError, match="'xor'"):
+        sample_boxes(8, 8, 4, 0.5, "xor")
+    with pytest.raises(ValueError, match="0 x 8"):
+        sample_boxes(0, 8)
+    with pytest.raises(ValueError, match="-1 boxes"):
+        sample_boxes(8, 8, -1)
+
+
+@given(pictures, st.integers(0, 12), st.integers(0, 9))
+def test_owner_is_the_last_box_over_each_pixel(size, num_boxes, seed):
+    boxes = sample_boxes(*size, num_boxes, 0.8, "sum", seeded(seed))
+    owner = box_owner(boxes, *size)
+    assert owner.shape == size and owner.dtype == torch.int64
+    for y in range(size[0]):
+        for x in range(size[1]):
+            over = [n for n, (t, le, h, w) in enumerate(boxes.tolist()) if t <= y < t + h and le <= x < le + w]
+            assert owner[y, x] == (over[-1] if over else -1)
+
+
+def test_owner_of_two_overlapping_boxes_by_hand():
+    owner = box_owner(torch.tensor([[0, 0, 2, 3], [1, 1, 2, 2]]), 3, 4)
+    assert owner.tolist() == [[0, 0, 0, -1], [0, 1, 1, -1], [-1, 1, 1, -1]]
+
+
+@pytest.mark.parametrize("box", [[0, 0, 4, 1], [-1, 0, 1, 1], [0, 3, 1, 2], [0, 0, 0, 1]])
+def test_a_box_outside_the_picture_is_refused(box):
+    with pytest.raises(ValueError, match="box 0"):
+        box_owner(torch.tensor([box]), 3, 4)
+
+
+def test_cutmix_by_hand():
+    a, b = torch.zeros(2, 3), torch.ones(2, 3)
+    owner = torch.tensor([[-1, 0, 5], [-1, -1, 1]])
+    assert cutmix(a, b, owner).tolist() == [[0, 1, 1], [0, 0, 1]]
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (2, 4, 5), (2, 3, 4, 5), (7, 2, 3, 4, 5)])
+def test_one_owner_serves_all_leading_dimensions(shape):
+    a, b = torch.randn(shape), torch.randn(shape)
+    owner = torch.randint(-1, 2, (4, 5))
+    mixed = cutmix(a, b, owner).view(-1, 4, 5)
+    for got, from_a, from_b in zip(mixed, a.view(-1, 4, 5), b.view(-1, 4, 5), strict=True):
+        assert torch.equal(got, torch.where(owner >= 0, from_b, from_a))
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), (3, 3, 4, 5), (3, 2, 4, 5)])
+def test_an_owner_for_each_picture(shape):
+    a, b = torch.randn(shape), torch.randn(shape)
+    owner = torch.randint(-1, 2, (3, 4, 5))
+    mixed = cutmix(a, b, owner)
+    for number in range(3):
+        assert torch.equal(mixed[number], cutmix(a[number], b[number], owner[number]))
+
+
+@pytest.mark.parametrize(
+    ("shape", "owner_shape"),
+    [((2, 4, 5), (5, 4)), ((2, 4, 5), (3, 4, 5)), ((2, 3, 4, 5), (3, 4, 5)), ((4, 5), (1, 4, 5))],
+)
+def test_shapes_that_do_not_fit_are_refused(shape, owner_shape):
+    with pytest.raises(ValueError, match="cannot mix"):
+        cutmix(torch.zeros(shape), torch.zeros(shape), torch.zeros(owner_shape, dtype=torch.long))
+    with pytest.raises(ValueError, match="cannot mix"):
+        cutmix(torch.zeros(1, 4, 5), torch.zeros(2, 4, 5), torch.zeros(4, 5))
+
+
+def test_labels_and_booleans_can_be_mixed():
+    owner = torch.tensor([[0, -1]])
+    assert cutmix(torch.tensor([[1, 2]]), torch.tensor([[3, 4]]), owner).tolist() == [[3, 2]]
+    assert cutmix(torch.tensor([[True, True]]), torch.tensor([[False, False]]), owner).tolist() == [[False, True]]
