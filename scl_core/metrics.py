@@ -1,0 +1,54 @@
+"""How good a prediction is: the confusion matrix of its pixels, IoU per class and their mean."""
+
+from torch import Tensor
+
+
+def confusion_matrix(
+    prediction: Tensor, label: Tensor, num_classes: int, ignore_index: int = 255, void_prediction: bool = False
+) -> Tensor:
+    """Count the pixels of each label and prediction: int64 [C, C], rows are labels, columns predictions.
+
+    `prediction` and `label`: integers of one shape. Pixels whose label is `ignore_index` are not counted. Values that
+    count must lie in 0 .. C - 1; with `void_prediction` predictions may lie outside and fill a last column, [C, C + 1],
+    where they are a miss of the label's class. Raises ValueError for a value outside, shapes that differ, or floats.
+    """
+    if prediction.shape != label.shape:
+        raise ValueError(f"the prediction is {list(prediction.shape)}, the label {list(label.shape)}")
+    for name, tensor in {"prediction": prediction, "label": label}.items():
+        if tensor.is_floating_point():
+            raise ValueError(f"the {name} holds {tensor.dtype}; class indices must be integers")
+    counted = label != ignore_index
+    rows, columns = label[counted].long(), prediction[counted].long()
+    _require_classes("label", rows, num_classes)
+    if void_prediction:
+        outside = (columns < 0) | (columns >= num_classes)
+        columns = columns.masked_fill(outside, num_classes)
+    else:
+        _require_classes("prediction", columns, num_classes)
+    width = num_classes + void_prediction
+    return (rows * width + columns).bincount(minlength=num_classes * width).view(num_classes, width)
+
+
+def per_class_iou(confusion: Tensor) -> Tensor:
+    """Intersection over union of each class, float64 [C]; NaN where neither label nor prediction has the class.
+
+    `confusion`: [C, C] or [C, C + 1] of `confusion_matrix`, also a sum of several. Raises ValueError for another shape.
+    """
+    if confusion.dim() != 2 or confusion.shape[1] - confusion.shape[0] not in (0, 1):
+        raise ValueError(f"a confusion matrix is [C, C] or [C, C + 1], not {list(confusion.shape)}")
+    hits = confusion.diagonal()
+    labels, predictions = confusion.sum(1), confusion[:, : len(confusion)].sum(0)
+    return hits.double() / (labels + predictions - hits).double()
+
+
+def mean_iou(confusion: Tensor) -> float:
+    """The mean of `per_class_iou` over the classes that are not NaN; NaN when all are."""
+    return float(per_class_iou(confusion).nanmean())
+
+
+def _require_classes(name: str, values: Tensor, num_classes: int) -> None:
+    outside = values[(values < 0) | (values >= num_classes)]
+    if len(outside):
+        raise ValueError(
+            f"the {name} holds class {int(outside[0])} ({len(outside)} pixels); classes are 0 to {num_classes - 1}"
+        )
