@@ -1,0 +1,36 @@
+"""A picture inside a plotly figure, pixel for pixel."""
+
+import base64
+import io
+
+import numpy as np
+import plotly.graph_objects as go
+from PIL import Image
+
+
+def picture_figure(image: np.ndarray, top: int = 0, left: int = 0, zoom: int = 1) -> go.Figure:
+    """A uint8 picture [H, W, 3] alone, pixel for pixel, its axes in rows and columns of the picture.
+
+    `top` and `left` are the place of its first pixel; `zoom` is how many of its pixels make one row or column.
+    """
+    height, width = image.shape[0] / zoom, image.shape[1] / zoom
+    start = 0.5 / zoom - 0.5
+    figure = go.Figure(
+        go.Image(source=png_uri(image), x0=left + start, y0=top + start, dx=1 / zoom, dy=1 / zoom, hoverinfo="skip")
+    )
+    figure.update_xaxes(visible=False, range=[left - 0.5, left + width - 0.5], constrain="domain")
+    figure.update_yaxes(
+        visible=False, range=[top + height - 0.5, top - 0.5], scaleanchor="x", constrain="domain", constraintoward="top"
+    )
+    figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0}, showlegend=False, dragmode=False)
+    figure.update_layout(
+        plot_bgcolor="rgba(0, 0, 0, 0)", paper_bgcolor="rgba(0, 0, 0, 0)", hoverlabel={"align": "left"}
+    )
+    return figure
+
+
+def png_uri(pixels: np.ndarray) -> str:
+    """A uint8 picture, [H, W], [H, W, 3] or [H, W, 4], as a data URI."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,159 @@
+"""Cosine similarities inside one CutMix box as pictures: whole matrices, and one pixel's row laid over the box."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from scl_core.figures.style import plain
+
+SIMILARITY_SCALE = "Cividis"
+DIFFERENCE_SCALE = [[0.0, "#2166AC"], [0.25, "#92C5DE"], [0.5, "#F7F7F7"], [0.75, "#F4A582"], [1.0, "#B2182B"]]
+"""Student below the teacher blue, equal white, above red."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Neighbouring rows of a matrix that belong together, here the pixels of one class: [start, stop)."""
+
+    name: str
+    start: int
+    stop: int
+
+
+def matrix_figure(
+    teacher: np.ndarray, student: np.ndarray, blocks: Sequence[Block] = (), chosen: int | None = None, height: int = 400
+) -> go.Figure:
+    """The similarity matrices of teacher and student, eq. 7 of Kim et al. 2020, and student minus teacher.
+
+    `teacher`, `student` [P, P] with values in [-1, 1]; both share one scale from 0 to 1 (or -1 to 1), the difference
+    has its own, symmetric about 0. `blocks` are named and separated; `chosen` marks one row.
+    """
+    difference = student - teacher
+    figure = _three_panels("teacher  a<sup>t</sup>", "student  a<sup>s</sup>", "student − teacher")
+    for column, values in enumerate((teacher, student, difference), start=1):
+        what = ("a<sup>t</sup>", "a<sup>s</sup>", "a<sup>s</sup> − a<sup>t</sup>")[column - 1]
+        figure.add_heatmap(
+            z=values.astype(np.float32),
+            coloraxis="coloraxis" if column < 3 else "coloraxis2",
+            hovertemplate=f"pixel %{{y}} with pixel %{{x}}<br>{what} = %{{z:.4f}}<extra></extra>",
+            row=1,
+            col=column,
+        )
+    _mark_blocks(figure, blocks, len(teacher))
+    if chosen is not None:
+        for column in (1, 2, 3):
+            figure.add_hline(y=chosen, line={"color": "#D55E00", "width": 1.5}, row=1, col=column)
+    return _finish(figure, float(min(teacher.min(), student.min())), float(np.abs(difference).max()), height)
+
+
+def row_figure(
+    teacher: np.ndarray,
+    student: np.ndarray,
+    top: int = 0,
+    left: int = 0,
+    first: tuple[int, int] | None = None,
+    second: tuple[int, int] | None = None,
+    height: int = 320,
+) -> go.Figure:
+    """How alike one pixel is to every pixel of its box, in the teacher's and the student's eyes, and the difference.
+
+    `teacher`, `student` [h, w], NaN where the box is covered; `top`, `left` the box's place in the picture; `first` the
+    pixel itself and `second` another one, as (row, column) of the picture.
+    """
+    difference = student - teacher
+    figure = _three_panels("teacher  a<sup>t</sup>", "student  a<sup>s</sup>", "student − teacher")
+    for column, values in enumerate((teacher, student, difference), start=1):
+        figure.add_heatmap(
+            z=values.astype(np.float32),
+            x0=left,
+            y0=top,
+            dx=1,
+            dy=1,
+            coloraxis="coloraxis" if column < 3 else "coloraxis2",
+            hoverongaps=False,
+            hovertemplate="row %{y}, column %{x}<br>%{z:.4f}<extra></extra>",
+            row=1,
+            col=column,
+        )
+        for place, label in ((second, "2"), (first, "1")):
+            if place is not None:
+                _ring(figure, place, label, column)
+    return _finish(figure, _smallest(teacher, student), _largest(difference), height)
+
+
+def _three_panels(*titles: str) -> go.Figure:
+    figure = make_subplots(rows=1, cols=3, subplot_titles=titles, horizontal_spacing=0.035, shared_yaxes=True)
+    figure.update_annotations(font_size=14)
+    return figure
+
+
+def _ring(figure: go.Figure, place: tuple[int, int], label: str, column: int) -> None:
+    """A ring of two colours and a number: visible on every ground."""
+    for color, width in (("black", 4), ("white", 2)):
+        figure.add_scatter(
+            x=[place[1]],
+            y=[place[0]],
+            mode="markers+text" if color == "white" else "markers",
+            marker={"size": 14, "color": "rgba(0, 0, 0, 0)", "line": {"color": color, "width": width}},
+            text=f"<b>{label}</b>",
+            textposition="top right",
+            textfont={"color": "white", "size": 13, "shadow": "0 0 3px black, 0 0 3px black, 0 0 3px black"},
+            hoverinfo="skip",
+            showlegend=False,
+            row=1,
+            col=column,
+        )
+
+
+def _mark_blocks(figure: go.Figure, blocks: Sequence[Block], size: int) -> None:
+    """Thin lines between the blocks, their names along the axes where there is room."""
+    ticks = [
+        ((block.start + block.stop - 1) / 2, plain(block.name))
+        for block in blocks
+        if block.stop - block.start > size / 18
+    ]
+    for column in (1, 2, 3):
+        for block in blocks[1:]:
+            line = {"color": "rgba(128, 128, 128, 0.9)", "width": 1}
+            figure.add_hline(y=block.start - 0.5, line=line, row=1, col=column)
+            figure.add_vline(x=block.start - 0.5, line=line, row=1, col=column)
+    places, names = [place for place, _ in ticks], [name for _, name in ticks]
+    figure.update_xaxes(tickvals=places, ticktext=names, tickangle=-35)
+    figure.update_yaxes(tickvals=places, ticktext=names)
+
+
+def _finish(figure: go.Figure, smallest: float, largest_difference: float, height: int) -> go.Figure:
+    """One scale for both networks, another for their difference, square pixels, first row on top."""
+    low = -1.0 if smallest < -1e-6 else 0.0
+    reach = max(largest_difference, 1e-6)
+    bar = {"thickness": 11, "len": 0.46, "outlinewidth": 0, "x": 1.01, "xanchor": "left", "tickfont": {"size": 11}}
+    figure.update_layout(
+        height=height,
+        margin={"l": 4, "r": 4, "t": 34, "b": 4},
+        coloraxis={"colorscale": SIMILARITY_SCALE, "cmin": low, "cmax": 1.0, "colorbar": bar | {"y": 0.77}},
+        coloraxis2={
+            "colorscale": DIFFERENCE_SCALE,
+            "cmin": -reach,
+            "cmax": reach,
+            "colorbar": bar | {"y": 0.23, "tickformat": "+.2g", "nticks": 5},
+        },
+        plot_bgcolor="rgba(127, 127, 127, 0.18)",
+        dragmode=False,
+    )
+    figure.update_xaxes(showgrid=False, zeroline=False, constrain="domain", automargin=True)
+    figure.update_yaxes(showgrid=False, zeroline=False, constrain="domain", automargin=True, autorange="reversed")
+    for column, axis in ((1, "x"), (2, "x2"), (3, "x3")):
+        figure.update_yaxes(scaleanchor=axis, constraintoward="top", row=1, col=column)
+    return figure
+
+
+def _smallest(*arrays: np.ndarray) -> float:
+    found = [float(np.nanmin(array)) for array in arrays if np.isfinite(array).any()]
+    return min(found, default=0.0)
+
+
+def _largest(difference: np.ndarray) -> float:
+    return float(np.nanmax(np.abs(difference))) if np.isfinite(difference).any() else 0.0
