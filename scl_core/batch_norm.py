@@ -1,0 +1,105 @@
+"""Batch norm over the pictures of all processes, for processes without a GPU, which torch's SyncBatchNorm needs."""
+
+import warnings
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+IMAGE_DIMS = (0, 2, 3)
+
+
+class AllReduceBatchNorm2d(nn.BatchNorm2d):
+    """`nn.BatchNorm2d` whose training statistics are those of the pictures of all processes together.
+
+    Same parameters, buffers and names; the same as `nn.BatchNorm2d` in eval mode and in a single process.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, H, W] -> [B, C, H, W]; raises ValueError when all processes together have one value a channel."""
+        if not self.training or not dist.is_initialized() or dist.get_world_size() == 1:
+            return super().forward(x)
+        self._check_input_dim(x)
+        mean, deviation, count = global_statistics(x.detach())
+        if count < 2:
+            raise ValueError(f"Expected more than 1 value per channel when training, got input size {list(x.shape)}")
+        if self.track_running_stats:
+            self.update_running(mean, deviation / (count - 1))
+        return NormalizeByAll.apply(x, self.weight, self.bias, mean, deviation / count, count, self.eps)
+
+    @torch.no_grad()
+    def update_running(self, mean: Tensor, unbiased_variance: Tensor) -> None:
+        self.num_batches_tracked += 1
+        share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, share)
+        self.running_var.lerp_(unbiased_variance, share)
+
+
+def global_statistics(x: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Mean [C], summed squared deviation [C] and number of values a channel, over all processes.
+
+    Each process adds its mean and deviation from its own mean, not a sum of squares, which would cancel in float32.
+    """
+    variance, mean = torch.var_mean(x, IMAGE_DIMS, correction=0)
+    count = x.numel() // x.shape[1]
+    mine = torch.cat([mean, variance * count, mean.new_tensor([count])])
+    everyone = mine.new_empty(dist.get_world_size(), len(mine))
+    dist.all_gather(list(everyone.unbind()), mine)
+    means, deviations, counts = everyone.split([len(mean), len(mean), 1], dim=1)
+    total = counts.sum()
+    mean = (means * counts).sum(0) / total
+    deviation = (deviations + counts * (means - mean).square()).sum(0)
+    return mean, deviation, int(total)
+
+
+class NormalizeByAll(torch.autograd.Function):
+    """Normalise with given statistics, differentiated as though they were computed here from everyone's pictures."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, mean, variance, count, eps):
+        ctx.save_for_backward(x, weight, mean, variance)
+        ctx.count, ctx.eps = count, eps
+        return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
+
+    @staticmethod
+    def backward(ctx, grad):
+        """The gradients of weight and bias stay those of this process's pictures: the wrapper averages them later."""
+        x, weight, mean, variance = ctx.saved_tensors
+        scale = torch.rsqrt(variance + ctx.eps)
+        grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
+            grad, x, weight, mean, variance, mean, scale, False, ctx.eps, [True, True, True]
+        )
+        sums = torch.stack([grad_weight, grad_bias])
+        dist.all_reduce(sums)
+        along, shift = sums / ctx.count
+        gain = scale if weight is None else scale * weight
+        slope = gain * scale * along
+        offset = gain * shift - slope * mean
+        grad_x = grad_x - per_channel(slope) * x - per_channel(offset)
+        affine = (None, None) if weight is None else (grad_weight, grad_bias)
+        return grad_x, *affine, None, None, None, None
+
+
+def per_channel(values: Tensor) -> Tensor:
+    return values[:, None, None]
+
+
+def convert_batch_norm(module: nn.Module, device: torch.device) -> nn.Module:
+    """`module` with every batch norm taking its statistics over all processes; untouched when there is one process.
+
+    Parameters, buffers and their names stay. CUDA takes torch's SyncBatchNorm; elsewhere `nn.BatchNorm2d` becomes
+    `AllReduceBatchNorm2d`, and a batch norm of another kind stays as it is, with a warning.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return module
+    if device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    for part in module.modules():
+        if type(part) is nn.BatchNorm2d:
+            part.__class__ = AllReduceBatchNorm2d  # it adds no state, so the module can change its class in place
+        elif isinstance(part, nn.modules.batchnorm._BatchNorm) and not isinstance(part, AllReduceBatchNorm2d):
+            warnings.warn(
+                f"{type(part).__name__} keeps the statistics of each process apart", UserWarning, stacklevel=2
+            )
+    return module
