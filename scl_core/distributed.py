@@ -196,9 +196,9 @@ def first_difference(name: str, first: Any, second: Any) -> tuple[str, Any, Any]
 def wrap(method: nn.Module, device: torch.device) -> nn.Module:
     """`method` with its gradients averaged over the processes; `method` itself when alone.
 
-    Weights and buffers start as rank 0's. Buffers are not sent again: batch norm that `convert_batch_norm` has
-    prepared keeps them equal. Every trainable parameter must take part in every step.
+    Weights start as rank 0's, and its buffers are sent before each step: no change where `convert_batch_norm` keeps
+    them equal, and rank 0's rule for any other. Every trainable parameter must take part in every step.
     """
     if world_size() == 1:
         return method.to(device)
-    return DistributedDataParallel(method.to(device), broadcast_buffers=False, gradient_as_bucket_view=True)
+    return DistributedDataParallel(method.to(device), gradient_as_bucket_view=True)
