@@ -1,0 +1,86 @@
+"""A segmenter from its settings: the encoder's name picks the network."""
+
+import difflib
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from scl_core.errors import UserError
+from scl_core.models.deeplabv3plus import DeepLabV3Plus
+from scl_core.models.encoders import ENCODERS
+from scl_core.models.user_module import load_user_segmenter
+from scl_core.models.weights import load_weights
+from scl_core.settings import setting
+
+OUTPUT_STRIDES = (8, 16)
+
+
+@dataclass
+class ModelConfig:
+    """Settings of the segmentation network."""
+
+    encoder: str = setting(
+        "mobilenet_v2", f"Encoder of the network: {', '.join(ENCODERS)}, or module:callable of your own."
+    )
+    width: float = setting(1.0, "Channels of mobilenet_v2, as a share of the published ones.", low=0.1, high=4.0)
+    output_stride: int | None = setting(
+        None, "Input pixels a side of one deep cell; empty = 16.", choices=(None, *OUTPUT_STRIDES)
+    )
+    decoder_channels: int = setting(256, "Channels of pyramid and decoder.", low=8)
+    weights: str | None = setting(
+        None, "First weights: imagenet, a file (.safetensors, .pth, .pt), or the folder of a run; empty = random."
+    )
+
+
+def build_segmenter(
+    encoder: str,
+    num_classes: int,
+    output_stride: int | None = None,
+    decoder_channels: int = 256,
+    width: float = 1.0,
+    *,
+    effective_batch: int | None = None,
+) -> nn.Module:
+    """Build a segmentation network with random weights.
+
+    `encoder` is a name of `ENCODERS`, or `module:callable` of the user's own. The network maps images [B, 3, H, W] of
+    any size to `.logits` [B, num_classes, H, W] and `.features` [B, D, h, w]. `effective_batch` is the number of
+    pictures in one training call over all processes: with one picture the pyramid's mean is normalised over its
+    channels, with a warning. The weights are kept channels last, which a CPU convolves about a fifth faster.
+    Raises `UserError` for an unknown encoder or a setting it has not.
+    """
+    if ":" in encoder:
+        return load_user_segmenter(encoder, num_classes)
+    if encoder not in ENCODERS:
+        nearest = difflib.get_close_matches(encoder, ENCODERS, n=1, cutoff=0.0)[0]
+        known = f"choose one of {', '.join(ENCODERS)}, or module:callable of your own"
+        raise UserError(f"model.encoder {encoder!r} does not exist; the nearest is {nearest}: {known}")
+    if output_stride not in (None, *OUTPUT_STRIDES):
+        raise UserError(f"model.output_stride {output_stride}: {encoder} has {' or '.join(map(str, OUTPUT_STRIDES))}")
+    one_picture = effective_batch == 1
+    if one_picture:
+        warnings.warn(
+            "one picture a step: the pyramid's image mean uses GroupNorm, for batch norm needs two or more pictures",
+            UserWarning,
+            stacklevel=2,
+        )
+    stride = output_stride or 16
+    network = DeepLabV3Plus(ENCODERS[encoder](stride, width), num_classes, stride, decoder_channels, one_picture)
+    return network.to(memory_format=torch.channels_last)
+
+
+def build_from_config(config: ModelConfig, num_classes: int, effective_batch: int | None = None) -> nn.Module:
+    """Build the segmenter of `config` and load the weights it names. Raises `UserError` as its two parts do."""
+    network = build_segmenter(
+        config.encoder,
+        num_classes,
+        config.output_stride,
+        config.decoder_channels,
+        config.width,
+        effective_batch=effective_batch,
+    )
+    if config.weights:
+        load_weights(network, config.weights, config.encoder, config.width)
+    return network

@@ -1,0 +1,97 @@
+"""DeepLabV3+: an encoder, atrous spatial pyramid pooling, and a light decoder (Chen et al. 2018)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from scl_core.errors import UserError
+from scl_core.models.layers import conv_norm, initialise, resize
+
+RATES_AT_STRIDE_16 = (6, 12, 18)
+
+
+class SegmenterOutput(NamedTuple):
+    """What every segmenter returns."""
+
+    logits: Tensor  # [B, C, H, W], at the input's size, before softmax
+    features: Tensor  # [B, D, h, w], what the classifier reads, at about a quarter of the input's size
+
+
+class ImagePool(nn.Module):
+    """The mean over the picture, projected, at every place of the map.
+
+    Its map has one value a channel and picture, so batch norm has nothing to compare it with when the batch is one
+    picture: `one_picture` normalises over the channels of that picture instead (GroupNorm of one group).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, one_picture: bool):
+        super().__init__()
+        norm = nn.GroupNorm(1, out_channels) if one_picture else nn.BatchNorm2d(out_channels)
+        self.project = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), norm, nn.ReLU(inplace=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.project(x.mean((2, 3), keepdim=True)).expand(-1, -1, *x.shape[2:])
+
+
+class AtrousPyramid(nn.Module):
+    """One 1x1, three dilated 3x3 branches and the picture's mean, joined by a 1x1 convolution.
+
+    The dilations are 6, 12, 18 at output stride 16 and twice that at 8. There is no dropout: a draw inside the network
+    would depend on the process that makes it.
+    """
+
+    def __init__(self, in_channels: int, channels: int, output_stride: int, one_picture: bool):
+        super().__init__()
+        rates = [rate * 16 // output_stride for rate in RATES_AT_STRIDE_16]
+        atrous = [conv_norm(in_channels, channels, 3, dilation=rate) for rate in rates]
+        pool = ImagePool(in_channels, channels, one_picture)
+        self.branches = nn.ModuleList([conv_norm(in_channels, channels), *atrous, pool])
+        self.join = conv_norm(channels * len(self.branches), channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.join(torch.cat([branch(x) for branch in self.branches], dim=1))
+
+
+class DeepLabV3Plus(nn.Module):
+    """Encoder, pyramid and decoder; the decoder adds the encoder's map of stride 4 to the pyramid's.
+
+    That map is narrowed to a quarter of `decoder_channels`, to 48 at most: 48 of 256 in the paper.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, num_classes: int, output_stride: int, decoder_channels: int, one_picture: bool = False
+    ):
+        super().__init__()
+        low_channels = min(48, decoder_channels // 4)
+        self.encoder = encoder
+        self.pyramid = AtrousPyramid(encoder.deep_channels, decoder_channels, output_stride, one_picture)
+        self.low_level = conv_norm(encoder.low_channels, low_channels)
+        self.decoder = nn.Sequential(
+            conv_norm(decoder_channels + low_channels, decoder_channels, 3),
+            conv_norm(decoder_channels, decoder_channels, 3),
+        )
+        self.classifier = nn.Conv2d(decoder_channels, num_classes, 1)
+        for part in (self.pyramid, self.low_level, self.decoder):
+            initialise(part)
+        nn.init.kaiming_normal_(self.classifier.weight, mode="fan_in", nonlinearity="linear")
+        nn.init.zeros_(self.classifier.bias)
+
+    def forward(self, images: Tensor) -> SegmenterOutput:
+        """images [B, 3, H, W], H and W at least 1 -> logits [B, C, H, W], features [B, decoder_channels, H/4, W/4].
+
+        Raises `UserError` when batch norm has one value a channel to learn from: one picture of one deep cell.
+        """
+        try:
+            low, deep = self.encoder(images)
+            high = resize(self.pyramid(deep), low.shape[-2:])
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            size = f"{images.shape[2]}x{images.shape[3]}"
+            raise UserError(
+                f"one picture of {size} leaves batch norm a single value per channel to train on: "
+                "use a larger crop or more pictures a step"
+            ) from error
+        features = self.decoder(torch.cat([high, self.low_level(low)], dim=1))
+        return SegmenterOutput(resize(self.classifier(features), images.shape[-2:]), features)

@@ -1,0 +1,43 @@
+"""Parts that encoders and decoder share: the convolution with its normalisation, first weights, resizing."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def conv_norm(
+    in_channels: int,
+    out_channels: int,
+    kernel: int = 1,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    activation: type[nn.Module] = nn.ReLU,
+) -> nn.Sequential:
+    """Convolution without bias (entry 0), batch norm (1), activation (2); padded so that stride 1 keeps the size."""
+    padding = dilation * (kernel // 2)
+    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), activation(inplace=True))
+
+
+@torch.no_grad()
+def initialise(module: nn.Module) -> None:
+    """Draw first weights: Kaiming normal over the inputs of each convolution, 1 and 0 for each normalisation.
+
+    The inputs are counted, and not the outputs, so that a depthwise convolution starts at the scale of the others.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, mode="fan_in", nonlinearity="relu")
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, (nn.BatchNorm2d, nn.GroupNorm)):
+            nn.init.ones_(part.weight)
+            nn.init.zeros_(part.bias)
+
+
+def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize `maps` [B, C, h, w] bilinearly to [B, C, *size], the corner pixels staying where they are."""
+    if maps.shape[-2:] == tuple(size):
+        return maps
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=True)

@@ -1,0 +1,50 @@
+"""The segmenter's settings: what is refused, and how."""
+
+import dataclasses
+import warnings
+
+import pytest
+import torch
+
+from scl_core.errors import UserError
+from scl_core.models import ModelConfig, build_from_config, build_segmenter
+
+
+def test_an_unknown_encoder_names_the_nearest_and_the_list():
+    with pytest.raises(UserError, match="'resnet_18' does not exist; the nearest is resnet18.*mobilenet_v2, resnet18"):
+        build_segmenter("resnet_18", 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"encoder": "resnet18", "output_stride": 32}, "output_stride 32: resnet18 has 8 or 16"),
+        ({"encoder": "resnet18", "width": 0.5}, "width 0.5 is a setting of mobilenet_v2"),
+    ],
+)
+def test_a_setting_the_encoder_has_not_is_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        build_segmenter(num_classes=3, **settings)
+
+
+def test_every_setting_says_what_it_is():
+    for field in dataclasses.fields(ModelConfig):
+        assert field.metadata["help"]
+        choices = field.metadata["choices"]
+        assert not choices or field.default in choices
+
+
+def test_config_builds_the_same_network_as_the_call():
+    config = ModelConfig(width=0.35, decoder_channels=16, output_stride=8)
+    torch.manual_seed(3)
+    first = build_from_config(config, 4, effective_batch=2)
+    torch.manual_seed(3)
+    second = build_segmenter("mobilenet_v2", 4, 8, 16, 0.35)
+    assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
+
+
+@pytest.mark.parametrize("effective_batch", [None, 2, 8])
+def test_more_pictures_than_one_raise_no_warning(effective_batch):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build_segmenter("mobilenet_v2", 4, decoder_channels=16, width=0.35, effective_batch=effective_batch)

@@ -1,0 +1,82 @@
+"""Encoders: torchvision's names, shapes and counts; the dilated encoder sees what the strided one sees."""
+
+import pytest
+import torch
+
+from scl_core.models.encoders import MobileNetV2, ResNet18, multiple_of_8
+
+MOBILENET_SHAPES = {
+    "features.0.0.weight": (32, 3, 3, 3),
+    "features.0.1.running_mean": (32,),
+    "features.1.conv.0.0.weight": (32, 1, 3, 3),
+    "features.1.conv.1.weight": (16, 32, 1, 1),
+    "features.1.conv.2.num_batches_tracked": (),
+    "features.2.conv.0.0.weight": (96, 16, 1, 1),
+    "features.2.conv.1.0.weight": (96, 1, 3, 3),
+    "features.2.conv.2.weight": (24, 96, 1, 1),
+    "features.2.conv.3.bias": (24,),
+    "features.7.conv.2.weight": (64, 192, 1, 1),
+    "features.14.conv.1.1.weight": (576,),
+    "features.17.conv.2.weight": (320, 960, 1, 1),
+    "features.18.0.weight": (1280, 320, 1, 1),
+    "features.18.1.running_var": (1280,),
+}
+RESNET_SHAPES = {
+    "conv1.weight": (64, 3, 7, 7),
+    "bn1.running_var": (64,),
+    "layer1.0.conv1.weight": (64, 64, 3, 3),
+    "layer1.1.bn2.num_batches_tracked": (),
+    "layer2.0.conv1.weight": (128, 64, 3, 3),
+    "layer2.0.downsample.0.weight": (128, 64, 1, 1),
+    "layer2.0.downsample.1.bias": (128,),
+    "layer3.1.conv2.weight": (256, 256, 3, 3),
+    "layer4.0.downsample.0.weight": (512, 256, 1, 1),
+    "layer4.1.bn2.weight": (512,),
+}
+
+
+@pytest.mark.parametrize(
+    ("encoder", "shapes", "entries", "parameters"),
+    [(MobileNetV2(), MOBILENET_SHAPES, 312, 2_223_872), (ResNet18(), RESNET_SHAPES, 120, 11_176_512)],
+)
+def test_names_shapes_and_counts_are_torchvisions(encoder, shapes, entries, parameters):
+    stored = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
+    assert {name: stored.get(name) for name in shapes} == shapes
+    assert len(stored) == entries
+    assert sum(parameter.numel() for parameter in encoder.parameters()) == parameters
+
+
+def test_only_the_layers_that_change_the_size_have_a_projection():
+    names = ResNet18().state_dict()
+    assert {name.split(".")[0] for name in names if "downsample" in name} == {"layer2", "layer3", "layer4"}
+
+
+def test_channels_of_a_narrow_mobilenet_are_the_published_ones():
+    published = {32: 16, 16: 8, 24: 8, 64: 24, 96: 32, 160: 56, 320: 112}
+    assert {base: multiple_of_8(0.35 * base) for base in published} == published
+    narrow = MobileNetV2(width=0.35)
+    assert narrow.deep_channels == 1280
+    assert narrow.low_channels == 8
+
+
+@pytest.mark.parametrize("output_stride", [8, 16])
+@pytest.mark.parametrize("encoder", [ResNet18, MobileNetV2])
+def test_dilation_computes_what_the_stride_skips(encoder, output_stride):
+    torch.manual_seed(0)
+    strided = encoder(output_stride=32).double().eval()
+    dilated = encoder(output_stride=output_stride).double().eval()
+    dilated.load_state_dict(strided.state_dict())
+    images = torch.randn(1, 3, 75, 101, dtype=torch.float64)
+    low_strided, deep_strided = strided(images)
+    low_dilated, deep_dilated = dilated(images)
+    skip = 32 // output_stride
+    torch.testing.assert_close(low_dilated, low_strided)
+    torch.testing.assert_close(deep_dilated[:, :, ::skip, ::skip], deep_strided)
+
+
+@pytest.mark.parametrize("encoder", [ResNet18(16), MobileNetV2(16), MobileNetV2(8, width=0.35), ResNet18(8)])
+def test_maps_round_up(encoder):
+    stride = 16 if encoder.eval()(torch.zeros(1, 3, 16, 16))[1].shape[-1] == 1 else 8
+    low, deep = encoder(torch.zeros(1, 3, 49, 33))
+    assert low.shape == (1, encoder.low_channels, 13, 9)
+    assert deep.shape == (1, encoder.deep_channels, -(-49 // stride), -(-33 // stride))
