@@ -76,12 +76,22 @@ def delta_bars(table: IouTable, column: int = -1) -> go.Figure:
     reach = 1.25 * max(np.nanmax(np.abs(points), initial=0), 1)
     figure.update_xaxes(range=[-reach, reach], zeroline=True)
     figure.update_traces(showlegend=False)
-    title = f"IoU difference: {plain(table.labels[column])} minus {plain(table.labels[0])}"
+    title = f"IoU of {plain(table.labels[1:][column])} minus IoU of {plain(table.labels[0])}"
     return _finish_bars(figure, title, "difference (percentage points)", len(table.classes))
 
 
 def _marker(color: str | list[str], pattern: str | list[str]) -> dict:
-    return {"color": color, "pattern": {"shape": pattern, "fgcolor": "white", "size": 5, "solidity": 0.25}}
+    return {
+        "color": color,
+        "pattern": {
+            "shape": pattern,
+            "fillmode": "overlay",
+            "fgcolor": "white",
+            "fgopacity": 0.6,
+            "size": 5,
+            "solidity": 0.3,
+        },
+    }
 
 
 def _add_bars(

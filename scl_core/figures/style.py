@@ -40,7 +40,10 @@ def plain(text: str) -> str:
 
 
 def finish(figure: go.Figure, title: str, x_title: str, y_title: str, height: int = 340) -> go.Figure:
-    """Give a figure its title, axis titles (with units) and the spacing all figures share; returns the same figure."""
+    """Give a figure its title, axis titles (with units) and the spacing all figures share; returns the same figure.
+
+    The legend stands below the plot, where it can take a second row without covering the title.
+    """
     figure.update_layout(
         title={
             "text": title,
@@ -48,12 +51,12 @@ def finish(figure: go.Figure, title: str, x_title: str, y_title: str, height: in
             "xanchor": "left",
             "y": 1,
             "yanchor": "top",
-            "pad": {"t": 8},
+            "pad": {"t": 10},
             "font": {"size": 15},
         },
         height=height,
-        margin={"l": 8, "r": 8, "t": 64, "b": 8},
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "title": None},
+        margin={"l": 8, "r": 8, "t": 44, "b": 8},
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": -70 / height, "yanchor": "top", "title": None},
         hovermode="x unified",
     )
     figure.update_xaxes(title_text=x_title, automargin=True)
@@ -64,4 +67,6 @@ def finish(figure: go.Figure, title: str, x_title: str, y_title: str, height: in
 def empty(figure: go.Figure, sentence: str) -> go.Figure:
     """Write a sentence into the middle of a figure that has nothing to show yet; returns the same figure."""
     figure.add_annotation(text=sentence, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, opacity=0.7)
+    figure.update_xaxes(showticklabels=False)
+    figure.update_yaxes(showticklabels=False)
     return figure

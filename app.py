@@ -1,0 +1,23 @@
+"""The app: page config, frame and the list of pages. Start it with `streamlit run app.py`."""
+
+import streamlit as st
+
+from pages.shared.frame import warn_unless_loopback
+
+st.set_page_config(page_title="Structured consistency", page_icon=":material/grid_view:", layout="wide")
+
+SECTIONS = {
+    "Runs": [
+        st.Page("pages/runs/overview.py", title="Overview", icon=":material/table_rows:", default=True),
+        st.Page("pages/runs/launch.py", title="Launch", icon=":material/rocket_launch:"),
+        st.Page("pages/runs/compare.py", title="Compare", icon=":material/compare_arrows:"),
+    ],
+    "Method": [
+        st.Page("pages/method/cutmix.py", title="CutMix", icon=":material/select_all:"),
+        st.Page("pages/method/similarity.py", title="Similarity", icon=":material/grid_on:"),
+    ],
+}
+
+page = st.navigation(SECTIONS, expanded=True)
+warn_unless_loopback()
+page.run()

@@ -1,0 +1,56 @@
+"""All runs, and below them the one that is picked: its state, its curves, its log, and what can be done with it."""
+
+import streamlit as st
+
+from pages.shared import run_detail, run_table, store
+from pages.shared.words import plain_name
+
+
+def show_empty() -> None:
+    """The first look at the app: what to do next."""
+    with st.container(border=True, horizontal_alignment="center"):
+        st.subheader("No run yet")
+        st.write("A run on drawn scenes needs no data and shows its first curve within seconds.")
+        if st.button("Launch the first run", type="primary", icon=":material/rocket_launch:"):
+            st.switch_page("pages/runs/launch.py")
+        st.caption("Runs that were started in a terminal appear here too. Runs are read from:")
+        st.text(str(store.runs_root().resolve()))
+
+
+def show_missing(name: str) -> None:
+    """A run of the address, or of the last look, that is not there."""
+    st.warning("This run is not in the runs folder. It may have been moved or deleted; pick another one.")
+    st.code(plain_name(name), language=None)
+
+
+title, launch = st.columns([5, 1], vertical_alignment="bottom")
+title.title("Runs")
+runs = store.summaries()
+if not runs:
+    show_empty()
+    st.stop()
+if launch.button("New run", icon=":material/add:", width="stretch"):
+    st.switch_page("pages/runs/launch.py")
+
+names = [run.name for run in runs]
+wanted = st.session_state.get("run") or st.query_params.get("run")
+if wanted and wanted not in names:
+    show_missing(wanted)
+    st.session_state["run"] = None
+
+refresh = 5 if any(run.status.active for run in runs) else None
+st.fragment(run_table.show, run_every=refresh)(wanted)
+
+picker, live_place = st.columns([6, 1], vertical_alignment="bottom")
+picked = picker.selectbox(
+    "Run",
+    names,
+    index=None,
+    key="run",
+    bind="query-params",
+    format_func=plain_name,
+    placeholder="Pick a run here or in the table",
+    on_change=run_table.follow_selectbox,
+)
+if picked:
+    run_detail.show(next(run for run in runs if run.name == picked), live_place)

@@ -1,0 +1,63 @@
+"""Stop, kill and resume: what the buttons of a run do. Each acts on the run's name, never on a row of a table."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import streamlit as st
+
+from pages.shared import store
+from scl_core import launch
+from scl_core.errors import UserError
+from scl_core.runs import RunFolder, RunStatus
+
+RESUMABLE = ("stopped", "failed", "lost")
+
+
+def act(action: Callable[[Path], object], name: str) -> None:
+    """Do something to the run with this name; what goes wrong is kept for the page to show."""
+    st.session_state.pop("action_error", None)
+    try:
+        action(store.run_folder(name).path)
+    except (UserError, OSError) as error:
+        st.session_state["action_error"] = (name, str(error))
+    store.forget_summaries()
+
+
+def resume(path: Path) -> None:
+    """Go on with as many processes as before."""
+    before = RunFolder(path).environment().get("world_size")
+    launch.resume(path, before if type(before) is int else 1)
+
+
+def show_actions(name: str, status: RunStatus, has_checkpoint: bool) -> None:
+    """The buttons that make sense in this state."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if status.state in ("queued", "running", "stalled"):
+            help = "Asks the run to save a checkpoint after its step and to end."
+            st.button(
+                "Stop", key="stop", icon=":material/stop:", on_click=act, args=(launch.request_stop, name), help=help
+            )
+        if status.state in ("stopping", "stalled"):
+            help = "Ends the processes at once. What happened since the last checkpoint is lost."
+            st.button(
+                "Kill", key="kill", icon=":material/dangerous:", on_click=act, args=(launch.kill, name), help=help
+            )
+        if status.state in RESUMABLE:
+            help = "Goes on after the last checkpoint." if has_checkpoint else "There is no checkpoint to go on from."
+            st.button(
+                "Resume",
+                key="resume",
+                icon=":material/play_arrow:",
+                on_click=act,
+                args=(resume, name),
+                help=help,
+                disabled=not has_checkpoint,
+            )
+
+
+def show_action_error(name: str) -> None:
+    """The plain error of the last button, until another button is pressed."""
+    run, sentence = st.session_state.get("action_error", ("", ""))
+    if run == name:
+        st.error("That did not work:", icon=":material/error:")
+        st.code(sentence, language=None, wrap_lines=True)

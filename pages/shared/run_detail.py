@@ -1,0 +1,126 @@
+"""One run in full: state, progress, curves, log and settings, read anew every two seconds while it runs."""
+
+import pandas as pd
+import streamlit as st
+import yaml
+from streamlit.delta_generator import DeltaGenerator
+
+from pages.shared import store
+from pages.shared.run_actions import show_action_error, show_actions
+from pages.shared.words import STATE_MEANINGS, duration, percent, state_label
+from scl_core.errors import UserError
+from scl_core.figures import curves
+from scl_core.runs import RunFolder, RunStatus, RunSummary
+
+REFRESH_SECONDS = 2
+LOG_LINES = 200
+REASONS = {
+    "failed": "The run failed:",
+    "lost": "The run ended without a word:",
+    "stalled": "The run shows no sign of work:",
+    "stopped": "Why it stopped:",
+}
+
+
+def show(summary: RunSummary, live_place: DeltaGenerator) -> None:
+    """The panel of one run, and what in its folder cannot be read.
+
+    The switch between live and paused is put into `live_place`: it must stand outside the part that it reruns.
+    """
+    if summary.problem:
+        st.warning("Something in this folder cannot be read:", icon=":material/folder_off:")
+        st.code(summary.problem, language=None, wrap_lines=True)
+    active = summary.status.active
+    live = active and live_place.toggle(
+        "Live", value=True, key="live", help="New points reset a zoom: pause to look closer."
+    )
+    st.fragment(show_panel, run_every=REFRESH_SECONDS if live else None)(summary.name, active)
+
+
+def show_panel(name: str, was_active: bool) -> None:
+    """Everything about the run that changes while it runs."""
+    try:
+        run = store.run_folder(name)
+        status, records, evaluations = run.status(), store.metrics(run), run.evaluations()
+    except UserError as error:
+        st.error("This run cannot be shown:", icon=":material/folder_off:")
+        st.code(str(error), language=None, wrap_lines=True)
+        return
+    if was_active != status.active:
+        store.forget_summaries()
+        st.rerun()
+    show_numbers(status, records, evaluations)
+    show_actions(name, status, has_checkpoint=bool(run.checkpoints()))
+    show_action_error(name)
+    curve_tab, log_tab, settings_tab = st.tabs(["Curves", "Log", "Settings"], key="tab")
+    with curve_tab:
+        show_curves(records, evaluations)
+    with log_tab:
+        show_log(run)
+    with settings_tab:
+        show_settings(run)
+
+
+def show_numbers(status: RunStatus, records: list[dict], evaluations: list[dict]) -> None:
+    """State with its reason, speed, the newest and best mIoU of the network that counts, and progress."""
+    network = evaluations[0]["network"] if evaluations else None
+    scored = [record for record in evaluations if record["split"] == "val" and record["network"] == network]
+    scores = [record["mean_iou"] for record in scored if record["mean_iou"] is not None]
+    seconds = seconds_per_step(records)
+    state, best, last, speed = st.columns(4)
+    state.metric("State", state_label(status.state), help=STATE_MEANINGS.get(status.state))
+    best.metric(
+        "Best mIoU", percent(max(scores, default=None)), help="On the validation list, of the network that counts"
+    )
+    last.metric("Last mIoU", percent(scores[-1] if scores else None))
+    speed.metric("Time per step", f"{seconds:.2f} s" if seconds else "–", help="Median of the last 50 steps")
+    step, steps = status.step or 0, status.steps
+    if steps:
+        left = f" · about {duration((steps - step) * seconds)} left" if seconds and status.active else ""
+        st.progress(min(step / steps, 1.0), text=f"step {step} of {steps}{left}")
+    if status.reason:
+        (st.error if status.state in ("failed", "lost") else st.info)(REASONS.get(status.state, "The run says:"))
+        st.code(status.reason, language=None, wrap_lines=True)
+
+
+def seconds_per_step(records: list[dict], window: int = 50) -> float | None:
+    """Median seconds of the last steps; None before the first."""
+    recent = [record["seconds"] for record in records[-window:] if record.get("seconds")]
+    return float(pd.Series(recent).median()) if recent else None
+
+
+def show_curves(records: list[dict], evaluations: list[dict]) -> None:
+    """Loss terms, mIoU of every network on the validation list, learning rate."""
+    smoothing, scale = st.columns([1, 2], vertical_alignment="bottom", gap="large")
+    weight = smoothing.slider("Smoothing", 0.0, 0.99, 0.6, key="smoothing", help="The raw curve stays visible behind.")
+    log_scale = scale.toggle("Logarithmic loss axis", key="log_scale")
+    losses = curves.loss_curves(records, smoothing=weight, log_scale=log_scale)
+    st.plotly_chart(losses, key="losses", alt="Loss terms over the steps")
+    scores, rates = st.columns([3, 2])
+    networks = curves.by_network(evaluations, "val")
+    scores.plotly_chart(curves.mean_iou_curves(networks), key="scores", alt="mIoU over the steps, by network")
+    rates.plotly_chart(curves.learning_rate_curve(records), key="rates", alt="Learning rate over the steps")
+
+
+def show_log(run: RunFolder) -> None:
+    """The end of the log, and of what the process wrote to its terminal where the app started it."""
+    with st.container(height=440, autoscroll=True, key="log"):
+        st.code(run.log_tail(LOG_LINES) or "The log is empty so far.", language=None)
+    terminal = run.launch_log_tail(LOG_LINES)
+    if terminal:
+        st.caption("Terminal output of the process")
+        st.code(terminal, language=None, height=240)
+
+
+def show_settings(run: RunFolder) -> None:
+    """What was run: the folder, the settings, the machine."""
+    st.caption("Folder")
+    st.code(str(run.path.resolve()), language=None)
+    settings, machine = st.columns(2)
+    for place, title, reader in ((settings, "Settings", run.config), (machine, "Environment", run.environment)):
+        place.caption(title)
+        try:
+            text = yaml.safe_dump(reader(), sort_keys=False, allow_unicode=True)
+        except UserError as error:
+            text = str(error)
+        place.code(text, language="yaml", wrap_lines=True)

@@ -1,0 +1,47 @@
+"""Cached readers of the runs on disk. The folders are the only truth; nothing about a run is kept in memory alone."""
+
+import os
+from pathlib import Path
+
+import streamlit as st
+
+from scl_core.errors import UserError
+from scl_core.runs import RunFolder, RunSummary, list_runs
+
+
+def runs_root() -> Path:
+    """The folder that holds the runs: `SCL_RUNS` of the environment, or `runs` where the app was started."""
+    return Path(os.environ.get("SCL_RUNS") or "runs")
+
+
+@st.cache_data(ttl=2, max_entries=4, show_spinner=False)
+def _summaries(root: str) -> list[RunSummary]:
+    return list(list_runs(root))
+
+
+def summaries() -> list[RunSummary]:
+    """All runs, the last by name first; at most two seconds old."""
+    return _summaries(str(runs_root()))
+
+
+def forget_summaries() -> None:
+    """Read the runs anew at the next look, after an action changed one."""
+    _summaries.clear()
+
+
+def run_folder(name: str) -> RunFolder:
+    """The run with this name, as the list shows it. Raises `UserError` where there is none."""
+    path = next((run.path for run in summaries() if run.name == name), None)
+    if path is None:
+        raise UserError(f"run {name} is not in {runs_root()}: it may have been moved or deleted")
+    return RunFolder(path)
+
+
+def metrics(run: RunFolder) -> list[dict]:
+    """The metrics of a run, of which a later call in the same session reads only the new lines."""
+    key = str(run.path)
+    kept, rows, position = st.session_state.get("metrics", (None, [], None))
+    records = run.metrics(position if kept == key else None)
+    rows = rows + records if kept == key and not records.restarted else list(records)
+    st.session_state["metrics"] = (key, rows, records.position)
+    return rows
