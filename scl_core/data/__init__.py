@@ -1,0 +1,1 @@
+"""From files or generated scenes to batches: decoding, lists, data sets, augmentation, sampling, loading."""
