@@ -34,7 +34,8 @@ def relaxed_cross_entropy_sum(
         boundary |= (neighbour != labels) & (neighbour != ignore_index)
     boundary &= supervised
     inside = labels.masked_fill(boundary, ignore_index)
-    total = cross_entropy(logits, inside, ignore_index=ignore_index, reduction="sum")
+    # reduction="sum" has no deterministic form on CUDA
+    total = cross_entropy(logits, inside, ignore_index=ignore_index, reduction="none").sum()
     if window > 1:
         classes = torch.stack([neighbour[boundary] for neighbour in neighbours], 1)
         total = total + _any_of(logits.permute(0, 2, 3, 1)[boundary], classes, ignore_index).sum()
