@@ -1,0 +1,84 @@
+"""An evaluation in full: its numbers as JSON, and one integer confusion matrix per picture beside them."""
+
+import io
+import re
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scl_core.files import SMALL_FILE, DamagedFile, read_bytes, read_json, replace_file, write_json_atomic
+
+NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
+ARRAYS_LIMIT = 1 << 30
+
+
+def evaluation_key(row: dict[str, Any]) -> tuple:
+    """What makes two rows of `evaluations.jsonl` the same evaluation, of which the later counts."""
+    return tuple(str(row.get(name)) for name in ("step", "split", "network", "list_hash", "protocol"))
+
+
+def is_evaluation(row: dict[str, Any]) -> bool:
+    """Whether a row of `evaluations.jsonl` has what every reader relies on."""
+    words = all(isinstance(row.get(name), str) for name in ("split", "network"))
+    score = row.setdefault("mean_iou", None)
+    return words and is_number(score) and all(map(is_number, classes_of(row).values()))
+
+
+def classes_of(row: dict[str, Any]) -> dict[str, Any]:
+    scores = row.setdefault("per_class_iou", {})
+    return scores if isinstance(scores, dict) else {"": scores}
+
+
+def is_metrics(row: dict[str, Any]) -> bool:
+    """Whether a row of `metrics.jsonl` holds numbers and nulls alone."""
+    return all(map(is_number, row.values()))
+
+
+def is_number(value: Any) -> bool:
+    return value is None or type(value) in (float, int)
+
+
+def evaluation_path(folder: Path, step: int, split: str, network: str) -> Path:
+    """The file, without its ending. Raises `ValueError` for names that are not plain words."""
+    for name in (split, network):
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name!r} cannot be part of a file name: letters, digits and _ only")
+    return folder / "evaluations" / f"{int(step)}-{split}-{network}"
+
+
+def write_evaluation(folder: Path, row: dict[str, Any], confusions: np.ndarray, names: Sequence[str]) -> None:
+    """Write `row` (with step, split, network) and the matrices, integer [n, C, C] or [n, C, C + 1], of n pictures."""
+    confusions = np.asarray(confusions)
+    if not np.issubdtype(confusions.dtype, np.integer) or confusions.ndim != 3 or len(confusions) != len(names):
+        raise ValueError(
+            f"confusion matrices must be integers, one [C, C] per picture: {confusions.dtype} "
+            f"{list(confusions.shape)} for {len(names)} pictures"
+        )
+    path = evaluation_path(folder, row["step"], row["split"], row["network"])
+    path.parent.mkdir(exist_ok=True)
+    arrays = io.BytesIO()
+    np.savez_compressed(arrays, confusions=confusions.astype(np.int64), names=np.array(names, dtype=np.str_))
+    replace_file(path.with_name(path.name + ".npz"), arrays.getvalue())
+    full = row | {"names": list(names), "confusion": confusions.sum(0).tolist()}
+    write_json_atomic(path.with_name(path.name + ".json"), full)
+
+
+def read_evaluation(folder: Path, step: int, split: str, network: str) -> tuple[dict[str, Any], np.ndarray, list[str]]:
+    """The record, the matrices int64 [n, C, C or C + 1] and the n names. Raises `DamagedFile`, `FileNotFoundError`."""
+    path = evaluation_path(folder, step, split, network)
+    record = read_json(path.with_name(path.name + ".json"), limit=64 * SMALL_FILE)
+    content = read_bytes(path.with_name(path.name + ".npz"), limit=ARRAYS_LIMIT)
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if sum(item.file_size for item in archive.infolist()) > ARRAYS_LIMIT:
+                raise DamagedFile(f"{path}.npz unpacks to more than {ARRAYS_LIMIT} bytes")
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            confusions, names = arrays["confusions"], arrays["names"].tolist()
+    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, NotImplementedError) as error:
+        raise DamagedFile(f"{path}.npz cannot be read: {error}") from error
+    if confusions.dtype != np.int64 or confusions.ndim != 3 or len(confusions) != len(names):
+        raise DamagedFile(f"{path}.npz does not hold one integer matrix per picture")
+    return record, confusions, names
