@@ -87,8 +87,11 @@ def structured_per_box(
     Returns two tensors [B, num_loss_boxes], float and int64; column k is box `num_boxes - num_loss_boxes + k`.
     Arguments and errors are those of `structured_consistency_loss`.
     """
+    if not 0 <= num_loss_boxes <= num_boxes:
+        raise ValueError(f"num_loss_boxes is {num_loss_boxes}; it must lie between 0 and num_boxes = {num_boxes}")
+    if max_pairs is not None and max_pairs < 0:
+        raise ValueError(f"max_pairs is {max_pairs}; it must be None (every pair) or at least 0")
     _check_shapes(student, teacher, owner, valid)
-    _check_numbers(num_boxes, num_loss_boxes, max_pairs)
     generators = _one_per_picture(generator, len(student))
     pixels, counts = _visible_pixels(owner, valid, num_boxes - num_loss_boxes, num_loss_boxes)
     rows = counts.tolist()
@@ -192,16 +195,14 @@ def _normalise(vectors: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _visible_pixels(owner: Tensor, valid: Tensor | None, first_box: int, num_loss_boxes: int) -> tuple[Tensor, Tensor]:
-    """Places of the pixels that the loss boxes show, sorted by picture and box, and how many each box has.
-
-    The counts are [B, num_loss_boxes + 1]; the last column is of boxes that do not exist.
-    """
+    """Places of the pixels that the loss boxes show, sorted by picture and box, and their numbers, [B, columns]."""
     area = max(owner.shape[1] * owner.shape[2], 1)
     shown = owner >= first_box
     if valid is not None:
         shown = shown & valid
     places = shown.flatten().nonzero().squeeze(1)
     picture = places // area
+    # one column more than loss boxes: what owner names beyond them is counted in the last
     box = (owner.flatten()[places].long() - first_box).clamp(max=num_loss_boxes)
     key = picture * (num_loss_boxes + 1) + box
     counts = key.bincount(minlength=len(owner) * (num_loss_boxes + 1)).view(len(owner), num_loss_boxes + 1)
@@ -297,10 +298,3 @@ def _check_shapes(student: Tensor, teacher: Tensor, owner: Tensor, valid: Tensor
     for name, tensor in {"owner": owner, "valid": valid}.items():
         if tensor is not None and tensor.shape != student[:, 0].shape:
             raise ValueError(f"{name} is {list(tensor.shape)}, the predictions are {list(student.shape)}")
-
-
-def _check_numbers(num_boxes: int, num_loss_boxes: int, max_pairs: int | None) -> None:
-    if not 0 <= num_loss_boxes <= num_boxes:
-        raise ValueError(f"num_loss_boxes is {num_loss_boxes}; it must lie between 0 and num_boxes = {num_boxes}")
-    if max_pairs is not None and max_pairs < 0:
-        raise ValueError(f"max_pairs is {max_pairs}; it must be None (every pair) or at least 0")
