@@ -41,6 +41,9 @@ if wanted and wanted not in names:
 refresh = 5 if any(run.status.active for run in runs) else None
 st.fragment(run_table.show, run_every=refresh)(wanted)
 
+if runs.skipped:
+    st.caption(f"{runs.skipped} links in the runs folder were not followed.")
+
 picker, live_place = st.columns([6, 1], vertical_alignment="bottom")
 picked = picker.selectbox(
     "Run",

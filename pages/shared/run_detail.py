@@ -50,6 +50,8 @@ def show_panel(name: str, was_active: bool) -> None:
         store.forget_summaries()
         st.rerun()
     show_numbers(status, records, evaluations)
+    if records.skipped + evaluations.skipped:
+        st.caption(f"{records.skipped + evaluations.skipped} damaged lines of the records were left out.")
     show_actions(name, status, has_checkpoint=bool(run.checkpoints()))
     show_action_error(name)
     curve_tab, log_tab, settings_tab = st.tabs(["Curves", "Log", "Settings"], key="tab")

@@ -6,7 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from scl_core.errors import UserError
-from scl_core.runs import RunFolder, RunSummary, list_runs
+from scl_core.runs import Records, RunFolder, RunList, list_runs
 
 
 def runs_root() -> Path:
@@ -15,11 +15,11 @@ def runs_root() -> Path:
 
 
 @st.cache_data(ttl=2, max_entries=4, show_spinner=False)
-def _summaries(root: str) -> list[RunSummary]:
-    return list(list_runs(root))
+def _summaries(root: str) -> RunList:
+    return list_runs(root)
 
 
-def summaries() -> list[RunSummary]:
+def summaries() -> RunList:
     """All runs, the last by name first; at most two seconds old."""
     return _summaries(str(runs_root()))
 
@@ -37,11 +37,9 @@ def run_folder(name: str) -> RunFolder:
     return RunFolder(path)
 
 
-def metrics(run: RunFolder) -> list[dict]:
+def metrics(run: RunFolder) -> Records:
     """The metrics of a run, of which a later call in the same session reads only the new lines."""
-    key = str(run.path)
-    kept, rows, position = st.session_state.get("metrics", (None, [], None))
-    records = run.metrics(position if kept == key else None)
-    rows = rows + records if kept == key and not records.restarted else list(records)
-    st.session_state["metrics"] = (key, rows, records.position)
-    return rows
+    path, known = st.session_state.get("metrics", (None, None))
+    records = run.metrics(known if path == run.path else None)
+    st.session_state["metrics"] = (run.path, records)
+    return records
