@@ -22,29 +22,38 @@ def paste_colors(num_boxes: int) -> list[str]:
 
 
 def box_figure(
-    image: np.ndarray, owner: np.ndarray, records: Sequence[Mapping], chosen: int | None = None
+    image: np.ndarray,
+    owner: np.ndarray,
+    records: Sequence[Mapping],
+    chosen: int | None = None,
+    total: int | None = None,
 ) -> go.Figure:
     """The picture with its boxes, in paste order; boxes with a structured loss solid, the others dashed.
 
-    `image` uint8 [H, W, 3]; `owner` [H, W], the top-most box of each pixel, -1 outside; `records` one for each box, as
-    `scl_core.probe.BoxReport` holds them. Hover tells size, visible share, pairs, loss and share of the loss.
+    `image` uint8 [H, W, 3]; `owner` [H, W], the top-most box of each pixel, -1 outside (and, where they are to count as
+    shown by no box, on padded pixels); `records` one for each box, as
+    `scl_core.probe.BoxReport` holds them. Hover tells size, visible share, pairs, loss and share of the loss. `total`
+    is the number of boxes when more are to come, so that a box keeps its colour.
     """
     figure = picture_figure(image)
-    colors = paste_colors(len(records))
-    for record, color in zip(records, colors, strict=True):
+    for record, color in zip(records, paste_colors(total or len(records)), strict=False):
         _outline(figure, record, color, chosen == record["number"])
     _numbers(figure, owner, records)
     return figure
 
 
 def owner_figure(
-    image: np.ndarray, owner: np.ndarray, records: Sequence[Mapping], chosen: int | None = None
+    image: np.ndarray,
+    owner: np.ndarray,
+    records: Sequence[Mapping],
+    chosen: int | None = None,
+    total: int | None = None,
 ) -> go.Figure:
     """Which box each pixel shows: visible parts in the colour of their paste order, the rest of the picture dimmed.
 
     Arguments as `box_figure`.
     """
-    figure = picture_figure(owner_picture(image, owner, len(records), chosen))
+    figure = picture_figure(owner_picture(image, owner, total or len(records), chosen))
     for record in records:
         _outline(figure, record, "rgba(0, 0, 0, 0)", False, halo="rgba(0, 0, 0, 0)")
     _numbers(figure, owner, records)
@@ -72,11 +81,11 @@ def occlusion_figure(image: np.ndarray, owner: np.ndarray, record: Mapping, num_
             dy=1,
             opacity=0,
             showscale=False,
-            text=np.where(later == number, f"box {number} shows", "covered by a later box:"),
-            hovertemplate="row %{y}, column %{x}<br>%{text} box %{z}<extra></extra>",
+            text=_covering(later, number),
+            hovertemplate="row %{y}, column %{x}<br>%{text}<extra></extra>",
         )
     )
-    for other in np.unique(later[later != number]):
+    for other in np.unique(later[(later != number) & (later >= 0)]):
         row, column = _centre(later == other)
         _badge(figure, top + row, left + column, str(other))
     return figure
@@ -175,6 +184,14 @@ def _centre(mask: np.ndarray) -> tuple[int, int]:
     return int(rows[nearest]), int(columns[nearest])
 
 
+def _covering(owner: np.ndarray, number: int) -> np.ndarray:
+    """What each pixel of box `number` is, in words."""
+    words = [
+        f"shown by box {number}" if other == number else f"covered by box {other}" for other in range(owner.max() + 1)
+    ]
+    return np.array([*words, "padding, part of no box"])[owner]
+
+
 def _hatched(image: np.ndarray, owner: np.ndarray, number: int, colors: Sequence[str], zoom: int) -> np.ndarray:
     """The box enlarged, each covered pixel in the colour of the box that covers it, with diagonal lines."""
     pixels = np.kron(image, np.ones((zoom, zoom, 1), dtype=np.uint8)).astype(np.float32)
@@ -182,7 +199,7 @@ def _hatched(image: np.ndarray, owner: np.ndarray, number: int, colors: Sequence
     rows, columns = np.indices(large.shape)
     step = max(6, min(large.shape) // 16)
     lines = (rows + columns) % step < max(1, step // 4)
-    palette = np.array([_rgb(color) for color in colors], dtype=np.float32)
+    palette = np.array([_rgb(color) for color in (*colors, "#808080")], dtype=np.float32)
     covered = large != number
     pixels[covered] = 0.2 * pixels[covered] + 0.5 * palette[large[covered]]
     pixels[covered & lines] = 0.3 * pixels[covered & lines]

@@ -18,7 +18,9 @@ def picture_figure(image: np.ndarray, top: int = 0, left: int = 0, zoom: int = 1
     figure = go.Figure(
         go.Image(source=png_uri(image), x0=left + start, y0=top + start, dx=1 / zoom, dy=1 / zoom, hoverinfo="skip")
     )
-    figure.update_xaxes(visible=False, range=[left - 0.5, left + width - 0.5], constrain="domain")
+    figure.update_xaxes(
+        visible=False, range=[left - 0.5, left + width - 0.5], constrain="domain", constraintoward="left"
+    )
     figure.update_yaxes(
         visible=False, range=[top + height - 0.5, top - 0.5], scaleanchor="x", constrain="domain", constraintoward="top"
     )

@@ -43,6 +43,7 @@ def matrix_figure(
             col=column,
         )
     _mark_blocks(figure, blocks, len(teacher))
+    _show_exactly(figure, 0, 0, *teacher.shape)
     if chosen is not None:
         for column in (1, 2, 3):
             figure.add_hline(y=chosen, line={"color": "#D55E00", "width": 1.5}, row=1, col=column)
@@ -81,12 +82,14 @@ def row_figure(
         for place, label in ((second, "2"), (first, "1")):
             if place is not None:
                 _ring(figure, place, label, column)
-    return _finish(figure, _smallest(teacher, student), _largest(difference), height)
+    _show_exactly(figure, top, left, *teacher.shape)
+    _finish(figure, _smallest(teacher, student), _largest(difference), height)
+    return figure.update_layout(plot_bgcolor="rgba(127, 127, 127, 0.25)")
 
 
 def _three_panels(*titles: str) -> go.Figure:
-    figure = make_subplots(rows=1, cols=3, subplot_titles=titles, horizontal_spacing=0.035, shared_yaxes=True)
-    figure.update_annotations(font_size=14)
+    figure = make_subplots(rows=1, cols=3, subplot_titles=titles, horizontal_spacing=0.035)
+    figure.update_annotations(font_size=14, yshift=6)
     return figure
 
 
@@ -140,14 +143,22 @@ def _finish(figure: go.Figure, smallest: float, largest_difference: float, heigh
             "cmax": reach,
             "colorbar": bar | {"y": 0.23, "tickformat": "+.2g", "nticks": 5},
         },
-        plot_bgcolor="rgba(127, 127, 127, 0.18)",
+        plot_bgcolor="rgba(0, 0, 0, 0)",
         dragmode=False,
     )
     figure.update_xaxes(showgrid=False, zeroline=False, constrain="domain", automargin=True)
-    figure.update_yaxes(showgrid=False, zeroline=False, constrain="domain", automargin=True, autorange="reversed")
+    figure.update_yaxes(showgrid=False, zeroline=False, constrain="domain", automargin=True)
     for column, axis in ((1, "x"), (2, "x2"), (3, "x3")):
         figure.update_yaxes(scaleanchor=axis, constraintoward="top", row=1, col=column)
     return figure
+
+
+def _show_exactly(figure: go.Figure, top: int, left: int, height: int, width: int) -> None:
+    """Axes that end where the values end, the first row on top; rows are named at the left panel alone."""
+    figure.update_xaxes(range=[left - 0.5, left + width - 0.5])
+    figure.update_yaxes(range=[top + height - 0.5, top - 0.5])
+    for column in (2, 3):
+        figure.update_yaxes(showticklabels=False, ticks="", row=1, col=column)
 
 
 def _smallest(*arrays: np.ndarray) -> float:

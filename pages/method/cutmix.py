@@ -1,0 +1,106 @@
+"""CutMix taken apart: a real pair, its boxes in paste order, and what later boxes leave of the earlier ones."""
+
+from dataclasses import asdict
+
+import streamlit as st
+
+from pages.shared import method_data, method_pickers
+from pages.shared.method_data import Mix, Pair
+from pages.shared.method_views import show_chart, show_picture
+from scl_core.errors import UserError
+from scl_core.figures import boxes as figures
+
+
+def show_pair(pair: Pair, mix: Mix) -> None:
+    """The two pictures and their mix."""
+    columns = st.columns(3)
+    for column, name, image in zip(columns, ("a", "b"), pair.pictures, strict=False):
+        with column:
+            st.markdown(f"**Picture {name}**, whole for the teacher")
+            show_picture(image, f"Picture {name}")
+    with columns[2]:
+        st.markdown("**The mix**, colours changed, for the student")
+        show_picture(mix.picture, "The mixed picture")
+
+
+def show_numbers(mix: Mix, asked: float) -> None:
+    """What the draw became: the covered share, hidden boxes, and the pairs that are left to compare."""
+    in_loss = [box for box in mix.report if box.in_loss]
+    pairs, every = sum(box.pairs for box in in_loss), mix.owner.size**2
+    hidden = sum(box.visible == 0 for box in mix.report)
+    columns = st.columns(4)
+    columns[0].metric("Covered by boxes", f"{(mix.owner >= 0).mean():.1%}", help=f"Asked for: {asked:.0%}, on average.")
+    columns[1].metric("Boxes that show nothing", f"{hidden} of {len(mix.report)}")
+    columns[2].metric("Pixels that loss boxes show", f"{sum(box.visible for box in in_loss):,}")
+    columns[3].metric(
+        "Pixel pairs compared", f"{pairs / every:.2%}", help=f"{pairs:,} of the {every:,} pairs of eq. 6."
+    )
+
+
+def show_boxes(mix: Mix, total: int, number: int) -> None:
+    """All boxes: as they were pasted, and as they show."""
+    records = [asdict(box) for box in mix.report]
+    left, right = st.columns(2)
+    with left:
+        st.markdown("**Pasted**, dark first and bright last; a dashed box has no structured loss")
+        show_chart(figures.box_figure(mix.picture, mix.owner, records, number, total), "boxes", "The boxes", 275)
+    with right:
+        st.markdown("**Shown**: the owner map, which box each pixel belongs to")
+        show_chart(figures.owner_figure(mix.picture, mix.owner, records, None, total), "owner", "The owner map", 275)
+
+
+def show_one_box(mix: Mix, total: int, number: int) -> None:
+    """What later boxes cover of box `number`, and what it still shows."""
+    record = asdict(mix.report[number])
+    left, right = st.columns(2)
+    with left:
+        st.markdown("**Covered**: hatched pixels belong to the later box of that number")
+        show_chart(
+            figures.occlusion_figure(mix.picture, mix.shown, record, total),
+            "occlusion",
+            f"Occlusion of box {number}",
+            300,
+        )
+    with right:
+        st.markdown("**Compared**: the pixels of T of eq. 8, each with each")
+        show_chart(figures.visible_figure(mix.picture, mix.shown, number), "visible", f"Pixels of box {number}", 300)
+
+
+@st.fragment
+def show_pasting(pair: Pair, max_pairs: int | None) -> None:
+    """The boxes pasted one after another, and one of them close up."""
+    total = len(pair.boxes)
+    if total == 0:
+        st.info("There are no boxes: the student sees picture a alone. Move the slider “Boxes” to the right.")
+        return
+    count = method_pickers.slider("Boxes pasted so far", "pasted", 0, total, total, 1, "Paste them one after another.")
+    mix = pair.pasted(count, max_pairs)
+    show_pair(pair, mix)
+    show_numbers(mix, pair.settings.total_area)
+    if count == 0:
+        return
+    st.subheader("Boxes in paste order")
+    everything = st.container()
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        heading = st.empty()
+        half_covered = min(mix.report, key=lambda box: abs(box.share - 0.5)).number
+        number = method_pickers.number("Box", "box", 0, count - 1, half_covered, "The box that is shown close up.")
+    box = mix.report[number]
+    heading.subheader(f"Box {number} shows {box.visible:,} of its {box.height * box.width:,} pixels")
+    with everything:
+        show_boxes(mix, total, number)
+    show_one_box(mix, total, number)
+
+
+st.title("CutMix")
+st.write(
+    "Boxes of picture b are pasted over picture a, one after another. A later box hides part of the earlier ones, "
+    "and the structured loss compares only pixels that a box still shows."
+)
+place, config = method_pickers.pick_place()
+settings = method_pickers.pick_boxes(config)
+try:
+    pair = method_data.draw_pair(place, settings)
+except (UserError, OSError) as error:
+    method_pickers.stop_with(error)
+show_pasting(pair, method_data.method_settings(config).max_pairs)
