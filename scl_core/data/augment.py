@@ -1,0 +1,207 @@
+"""Random views of a picture: one geometry for picture, label and all views, and a photometric change for each view.
+
+Every draw comes from the sample's own generator, and the number of draws does not depend on the settings.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from scl_core.data.images import IGNORE_INDEX, normalise, to_unit
+from scl_core.settings import setting
+
+_LUMA = (0.299, 0.587, 0.114)
+_RGB_TO_YIQ = torch.tensor([_LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
+_YIQ_TO_RGB = torch.linalg.inv(_RGB_TO_YIQ)
+_SMALLEST_SIGMA = 0.15
+
+
+@dataclass
+class AugmentConfig:
+    """How pictures are varied in training."""
+
+    scale_min: float = setting(0.5, "Smallest random scale of a picture.", low=0.05, high=20.0)
+    scale_max: float = setting(2.0, "Largest random scale of a picture.", low=0.05, high=20.0)
+    crop_height: int | None = setting(None, "Height of the training crop in pixels; none: the input height.", low=1)
+    crop_width: int | None = setting(None, "Width of the training crop in pixels; none: the input width.", low=1)
+    flip: float = setting(0.5, "Probability of a horizontal flip.", low=0.0, high=1.0)
+    jitter: float = setting(0.25, "Brightness, contrast and saturation change by up to this share.", low=0.0, high=1.0)
+    hue: float = setting(0.1, "Hue turns by up to this share of the full circle.", low=0.0, high=0.5)
+    blur: float = setting(0.5, "Probability of a Gaussian blur.", low=0.0, high=1.0)
+    blur_sigma_max: float = setting(1.3, "Largest standard deviation of the blur in pixels.", low=0.15, high=20.0)
+    gray: float = setting(0.0, "Probability that the colors are removed.", low=0.0, high=1.0)
+    photometric_labeled: bool = setting(True, "Change colors and blur of labeled pictures too.")
+    teacher_photometric: str = setting(
+        "clean", "What the teacher sees: the clean crop, or the same picture as the student.", choices=("clean", "same")
+    )
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A random scale, crop and flip of a picture of H x W pixels.
+
+    The picture is scaled to (scaled_height, scaled_width); rows `top` .. and columns `left` .. of it, `rows` x
+    `columns` pixels, land at (`down`, `right`) of a crop of (`height`, `width`); the rest of the crop is padding.
+    """
+
+    scaled_height: int
+    scaled_width: int
+    height: int
+    width: int
+    top: int
+    left: int
+    rows: int
+    columns: int
+    down: int
+    right: int
+    flip: bool
+
+    def cut(self, array: np.ndarray, how: Image.Resampling) -> np.ndarray:
+        """Scale, cut and flip uint8 [H, W] or [H, W, 3] to [rows, columns(, 3)], computing no pixel beyond the cut."""
+        scale_y, scale_x = array.shape[0] / self.scaled_height, array.shape[1] / self.scaled_width
+        box = (
+            self.left * scale_x,
+            self.top * scale_y,
+            min((self.left + self.columns) * scale_x, array.shape[1]),
+            min((self.top + self.rows) * scale_y, array.shape[0]),
+        )
+        cut = Image.fromarray(array).resize((self.columns, self.rows), how, box=box)
+        return np.array(cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.flip else cut)
+
+    def padded(self, part: Tensor, fill: float) -> Tensor:
+        """Place [..., rows, columns] in the crop: [..., height, width], filled with `fill` elsewhere."""
+        sides = (self.right, self.width - self.right - self.columns)
+        sides = sides[::-1] if self.flip else sides
+        return F.pad(part, (*sides, self.down, self.height - self.down - self.rows), value=fill)
+
+    def image(self, image: np.ndarray) -> Tensor:
+        """Cut a picture uint8 [H, W, 3]: float32 [3, rows, columns] in 0 .. 1."""
+        return to_unit(self.cut(image, Image.Resampling.BILINEAR))
+
+    def label(self, label: np.ndarray) -> Tensor:
+        """Cut and pad class indices uint8 [H, W]: int64 [height, width], 255 on padding."""
+        return self.padded(torch.from_numpy(self.cut(label, Image.Resampling.NEAREST)).long(), IGNORE_INDEX)
+
+    def valid(self) -> Tensor:
+        """Return bool [height, width], False on padding."""
+        return self.padded(torch.ones(self.rows, self.columns, dtype=torch.bool), False)
+
+
+@dataclass(frozen=True)
+class Photometric:
+    """A change of colors and sharpness: factors around 1, hue as a share of the circle, sigma in pixels (0: none)."""
+
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+    sigma: float
+
+    def apply(self, image: Tensor) -> Tensor:
+        """Change float32 [3, H, W] in 0 .. 1; the result is in 0 .. 1 again."""
+        return _blurred(self._recolored(image), self.sigma)
+
+    def _recolored(self, image: Tensor) -> Tensor:
+        """Brightness, saturation and hue are one 3 x 3 matrix; contrast stretches around the mean luma."""
+        if (self.brightness, self.contrast, self.saturation, self.hue) == (1.0, 1.0, 1.0, 0.0):
+            return image
+        matrix = self.brightness * _hue_and_saturation(self.hue, self.saturation)
+        mean_luma = self.brightness * float(torch.tensor(_LUMA) @ image.mean((1, 2)))
+        mixed = (self.contrast * matrix) @ image.reshape(3, -1)
+        return mixed.add_((1 - self.contrast) * mean_luma).clamp_(0, 1).view_as(image)
+
+
+def draw_geometry(
+    config: AugmentConfig, size: tuple[int, int], crop: tuple[int, int], generator: torch.Generator
+) -> Geometry:
+    """Draw scale, place and flip for a picture of `size` and a crop of `crop`, both (height, width). Four draws.
+
+    Where the scaled picture is smaller than the crop it lies at a random place in it.
+    """
+    scale, vertical, horizontal, flip = torch.rand(4, generator=generator, dtype=torch.float64).tolist()
+    factor = config.scale_min + scale * (config.scale_max - config.scale_min)
+    scaled = [max(1, round(extent * factor)) for extent in size]
+    top, rows, down = _place(scaled[0], crop[0], vertical)
+    left, columns, right = _place(scaled[1], crop[1], horizontal)
+    return Geometry(*scaled, *crop, top, left, rows, columns, down, right, flip < config.flip)
+
+
+def draw_photometric(config: AugmentConfig, generator: torch.Generator) -> Photometric:
+    """Draw one view's change of colors and sharpness. Seven draws."""
+    draws = torch.rand(7, generator=generator, dtype=torch.float64).tolist()
+    brightness, contrast, saturation = (1 + config.jitter * (2 * draw - 1) for draw in draws[:3])
+    hue = config.hue * (2 * draws[3] - 1)
+    sigma = _SMALLEST_SIGMA + draws[6] * (config.blur_sigma_max - _SMALLEST_SIGMA)
+    return Photometric(
+        brightness,
+        contrast,
+        0.0 if draws[4] < config.gray else saturation,
+        hue,
+        sigma if draws[5] < config.blur else 0.0,
+    )
+
+
+def labeled_sample(
+    image: np.ndarray, label: np.ndarray, config: AugmentConfig, crop: tuple[int, int], generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Vary a labeled picture, uint8 [H, W, 3] and [H, W]: float32 [3, h, w] normalised, int64 [h, w], padding 255."""
+    geometry = draw_geometry(config, image.shape[:2], crop, generator)
+    change = draw_photometric(config, generator)
+    part = geometry.image(image)
+    part = change.apply(part) if config.photometric_labeled else part
+    return geometry.padded(normalise(part), 0.0), geometry.label(label)
+
+
+def unlabeled_sample(
+    image: np.ndarray, config: AugmentConfig, crop: tuple[int, int], generator: torch.Generator, num_strong: int
+) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+    """Make a teacher's view and `num_strong` student's views of one crop, from uint8 [H, W, 3].
+
+    Returns weak float32 [3, h, w], strong views of that shape, and valid bool [h, w]; padding is 0 in every view.
+    With teacher_photometric "same" the weak view is the first strong one.
+    """
+    geometry = draw_geometry(config, image.shape[:2], crop, generator)
+    part = geometry.image(image)
+    changed = [draw_photometric(config, generator).apply(part) for _ in range(num_strong)]
+    strong = tuple(geometry.padded(normalise(view), 0.0) for view in changed)
+    same = config.teacher_photometric == "same" and num_strong > 0
+    weak = strong[0].clone() if same else geometry.padded(normalise(part), 0.0)
+    return weak, strong, geometry.valid()
+
+
+def _place(scaled: int, crop: int, draw: float) -> tuple[int, int, int]:
+    """Along one axis: first scaled pixel taken, number taken, and where the first lands in the crop."""
+    offset = min(int(draw * (abs(scaled - crop) + 1)), abs(scaled - crop))
+    return (offset, crop, 0) if scaled >= crop else (0, scaled, offset)
+
+
+def _hue_and_saturation(hue: float, saturation: float) -> Tensor:
+    """The matrix [3, 3] that turns and scales the chroma plane of YIQ and keeps the luma."""
+    cosine, sine = saturation * math.cos(2 * math.pi * hue), saturation * math.sin(2 * math.pi * hue)
+    turn = torch.tensor([(1.0, 0.0, 0.0), (0.0, cosine, -sine), (0.0, sine, cosine)])
+    return _YIQ_TO_RGB @ turn @ _RGB_TO_YIQ
+
+
+def _blurred(image: Tensor, sigma: float) -> Tensor:
+    """Blur [3, H, W] by a Gaussian, one axis after the other, the border repeated."""
+    if sigma <= 0:
+        return image
+    radius = max(1, math.ceil(3 * sigma))
+    weights = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-radius, radius + 1)]
+    weights = [weight / sum(weights) for weight in weights]
+    rows = _weighted_shifts(F.pad(image[None], (0, 0, radius, radius), mode="replicate")[0], weights, dim=1)
+    return _weighted_shifts(F.pad(rows[None], (radius, radius, 0, 0), mode="replicate")[0], weights, dim=2)
+
+
+def _weighted_shifts(padded: Tensor, weights: list[float], dim: int) -> Tensor:
+    """Convolve along `dim` as a sum of shifted slices: on a CPU several times faster than a depthwise convolution."""
+    length = padded.shape[dim] - len(weights) + 1
+    total = padded.narrow(dim, 0, length) * weights[0]
+    for offset, weight in enumerate(weights[1:], start=1):
+        total.add_(padded.narrow(dim, offset, length), alpha=weight)
+    return total
