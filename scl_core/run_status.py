@@ -63,6 +63,8 @@ def derive_status(
         state = "stopping" if same(stop_asked, launched) else "queued"
         return about(launched, recorded, state, "its process is starting", alive=True)
     if recorded is None and starting:
+        if same(stop_asked, launched):
+            return about(launched, None, "stopped", "stopped before it began", alive=False)
         return about(launched, None, "failed", None, alive=False)
     if recorded is None and not process:
         return RunStatus("lost", reason="it has no status.json that can be read")
