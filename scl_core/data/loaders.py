@@ -14,7 +14,7 @@ from scl_core.data.augment import AugmentConfig, labeled_sample, unlabeled_sampl
 from scl_core.data.batch import Batch, Views
 from scl_core.data.pictures import DataSource, PictureList
 from scl_core.data.sampling import labeled_index, pair_indices, rank_positions
-from scl_core.errors import UserError
+from scl_core.errors import Fault, UserError
 from scl_core.seeding import generator_for
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def training_loader(
     Rank r of W makes positions [r B / W, (r + 1) B / W) of an effective batch of B. A batch depends on the seed, the
     step and those positions alone, so a resumed run gets what an uninterrupted one would.
     Reads train.batch_labeled, .batch_unlabeled, .steps, .workers. Raises UserError when a batch cannot be shared by the
-    processes, a list is missing, or there are too few unlabeled pictures; iterating raises it with the file's name.
+    processes, a list is missing, or there are too few unlabeled pictures; iterating raises it with the file's name,
+    and Fault when a worker process dies.
     """
     labeled = source.pictures("labeled")
     steps = TrainingSteps(
@@ -151,7 +152,7 @@ class TrainingLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         with _running(self._loader) as items:
-            for item in items:
+            while (item := _next(items)) is not None:
                 if isinstance(item, Refusal):
                     raise UserError(item.message)
                 yield item
@@ -189,6 +190,19 @@ def _naming(pictures: PictureList, index: int, step: int):
         raise
     except Exception as error:
         raise RuntimeError(f"step {step}, picture {pictures.place(index)}: {type(error).__name__}: {error}") from error
+
+
+def _next(items: Iterator) -> Batch | Refusal | None:
+    """The next item, None at the end; a worker that died, perhaps in the middle of sending, is a Fault."""
+    try:
+        return next(items, None)
+    except (EOFError, ConnectionError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker"):
+            raise
+        raise Fault(
+            f"a loader worker was lost, often killed for want of memory ({type(error).__name__}: {error}); "
+            "resume the run, with fewer train.workers or a smaller data.cache_mb"
+        ) from error
 
 
 def prepare_worker(worker: int) -> None:
