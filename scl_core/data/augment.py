@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scl_core.data.images import IGNORE_INDEX, normalise, to_unit
+from scl_core.errors import UserError
 from scl_core.settings import setting
 
 _LUMA = (0.299, 0.587, 0.114)
@@ -39,6 +40,10 @@ class AugmentConfig:
     teacher_photometric: str = setting(
         "clean", "What the teacher sees: the clean crop, or the same picture as the student.", choices=("clean", "same")
     )
+
+    def __post_init__(self) -> None:
+        if self.scale_min > self.scale_max:
+            raise UserError(f"augment.scale_min {self.scale_min} is larger than augment.scale_max {self.scale_max}")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from scl_core.data.augment import (
     unlabeled_sample,
 )
 from scl_core.data.images import denormalise, normalise
+from scl_core.errors import UserError
 from scl_core.seeding import generator_for
 
 RNG = np.random.default_rng(0)
@@ -168,6 +169,11 @@ def test_scales_flips_and_places_cover_their_ranges():
     larger = [draw_geometry(still, (12, 12), (10, 10), generator_for(0, step, 0)) for step in range(60)]
     smaller = [draw_geometry(still, (10, 10), (12, 12), generator_for(0, step, 0)) for step in range(60)]
     assert {geometry.top for geometry in larger} == {geometry.right for geometry in smaller} == {0, 1, 2}
+
+
+def test_scales_in_the_wrong_order_are_refused():
+    with pytest.raises(UserError, match=r"augment\.scale_min 2\.0 is larger than augment\.scale_max 1\.5"):
+        AugmentConfig(scale_min=2.0, scale_max=1.5)
 
 
 def test_probabilities_of_gray_and_blur():
