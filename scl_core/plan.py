@@ -92,10 +92,14 @@ def resume_plan(options: Options, run_dir: Path) -> Plan:
             raise UserError(
                 f"{entry.key} cannot change when a run is resumed; what may change: {', '.join(LATER_CHANGES)}"
             )
-    stored = flatten(RunFolder.open(run_dir).config()) | {"train.stop_at": None}
+    run = RunFolder.open(run_dir)
+    stored = flatten(run.config()) | {"train.stop_at": None}
     origin = str(run_dir / "config.yaml")
     config = build_config([Given(key, as_text(value), origin) for key, value in stored.items()] + options.given)
     check_stop(config)
+    stands_at = (run.last() or {"step": 0})["step"]
+    if config.train.steps < stands_at:
+        raise UserError(f"train.steps {config.train.steps} is before step {stands_at}, where the run stands")
     if config.train.steps != stored["train.steps"]:
         print(f"train.steps was {stored['train.steps']} and is {config.train.steps}: the schedule changes", flush=True)
     return Plan(config, run_dir, resumed=True)

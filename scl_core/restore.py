@@ -48,9 +48,9 @@ def run_config(run_dir: str | Path, overrides: dict[str, Any] | None = None) -> 
 def build_method(config: RunConfig, num_classes: int) -> Method:
     """The method of these settings with fresh networks, or with those that `model.weights` names."""
     method_class = METHODS[config.method.name]
-    train = config.train
-    student = build_from_config(config.model, num_classes, effective_batch=train.batch_labeled)
-    return method_class(student, config.method, train.steps)
+    smallest = method_class.smallest_forward(config.method, config.train)
+    student = build_from_config(config.model, num_classes, effective_batch=smallest)
+    return method_class(student, config.method, config.train.steps)
 
 
 def restore(

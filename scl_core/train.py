@@ -16,7 +16,7 @@ from scl_core.command_line import print_config, print_settings_help, read_option
 from scl_core.config import RunConfig, to_dict
 from scl_core.data.loaders import training_loader
 from scl_core.data.sources import DataSource, open_data
-from scl_core.distributed import World
+from scl_core.distributed import Watchdog, World
 from scl_core.errors import Fault, UserError
 from scl_core.evaluate import evaluate_network, protocol
 from scl_core.inference import predict_classes, save_class_map
@@ -50,6 +50,10 @@ class Session:
     progress: Progress
     first_step: int
 
+    def lost(self, reason: str) -> None:
+        """Another rank or the launcher is gone: leave word in the folder before this rank leaves too."""
+        self.run.set_status("failed", reason=reason)
+
 
 def main(argv: Sequence[str]) -> int:
     """The command; see `USAGE`."""
@@ -76,6 +80,7 @@ def train(plan: Plan) -> int:
     with ExitStack() as stack:
         stack.callback(distributed.stop)
         session = prepare(plan, world, stack)
+        stack.enter_context(Watchdog(session.run.path, world.rank, world.size, on_loss=session.lost))
         stop = stack.enter_context(StopRequest())
         try:
             state, step = run_steps(session, stop)
@@ -92,6 +97,8 @@ def train(plan: Plan) -> int:
 def run_steps(session: Session, stop: StopRequest) -> tuple[str, int]:
     """The one loop: load, step, record, evaluate, save. Returns the state at the end and the last step."""
     config, method, optimizer = session.config.train, session.method, session.optimizer
+    if session.first_step > config.steps:
+        session.progress.say(f"all {config.steps} steps are done; --train.steps N goes on to step N")
     columns = ("loss", *method.weights(config.steps), "learning_rate", "seconds", "data_seconds")
     ended = time.perf_counter()
     for step, batch in enumerate(load(session), start=session.first_step):
@@ -111,10 +118,18 @@ def run_steps(session: Session, stop: StopRequest) -> tuple[str, int]:
         session.recorder.add(step, {"loss": loss, **terms}, timing, columns)
         ended = now
         stopping = distributed.any_rank(bool(stop)) or step == config.stop_at
+        if stopping:
+            say_stopping(session, step)
         evaluate_and_save(session, step, stopping)
         if stopping and step < config.steps:
             return "stopped", step
     return "finished", config.steps
+
+
+def say_stopping(session: Session, step: int) -> None:
+    """Tell readers that a stop was asked for and the last checkpoint is being written."""
+    if session.world.is_main:
+        session.run.set_status("stopping", step)
 
 
 def load(session: Session):
@@ -243,6 +258,7 @@ def set_up_torch(config: RunConfig, world: World) -> None:
     """Threads, determinism and the seed of the first weights."""
     ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     torch.set_num_threads(config.train.threads or max(1, usable_cores() // ranks_here))
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what CUDA's deterministic products ask for
     torch.use_deterministic_algorithms(config.train.deterministic, warn_only=True)
     distributed.require_same("settings", to_dict(config))
     torch.manual_seed(config.seed)

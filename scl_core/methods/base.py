@@ -46,6 +46,11 @@ class Method(nn.Module):
         self.config = config
         self.steps = steps
 
+    @classmethod
+    def smallest_forward(cls, config, train) -> int:
+        """Pictures, over all ranks, in the smallest training pass of the student; batch norm needs more than one."""
+        return train.batch_labeled
+
     def forward(self, batch: "Batch", draws: StepDraws) -> dict[str, Tensor]:
         """The loss terms of one step, unweighted, each a scalar normalised over all ranks."""
         raise NotImplementedError
@@ -78,7 +83,7 @@ class Method(nn.Module):
         for name, network in self.evaluated.items():
             network.load_state_dict(tensors[name])
         if self.teacher is not None:
-            self.teacher.updates.fill_(step)
+            self.teacher.updates.fill_(step)  # it moves once a step
 
     def supervised_loss(self, logits: Tensor, labels: Tensor, window: int) -> Tensor:
         """Eq. 2 over the labeled pictures of all ranks; logits [L, C, H, W], labels [L, H, W]."""

@@ -68,6 +68,13 @@ class Scl(Method):
         super().__init__(student, config, steps)
         self.teacher = EmaTeacher(student, config.ema_decay, warmup=config.ema_warmup)
 
+    @classmethod
+    def smallest_forward(cls, config, train):
+        """The labeled pictures alone before the unlabeled part, the smaller part where each has its own pass."""
+        if config.joint_forward and config.start == 0:
+            return train.batch_labeled + train.batch_unlabeled
+        return train.batch_labeled if config.joint_forward else min(train.batch_labeled, train.batch_unlabeled)
+
     def forward(self, batch, draws):
         """The terms `supervised`, and from the start of the unlabeled part `consistency` and `structured`."""
         window = self.config.relaxation_window

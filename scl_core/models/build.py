@@ -4,7 +4,6 @@ import difflib
 import warnings
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from scl_core.errors import UserError
@@ -48,7 +47,7 @@ def build_segmenter(
     `encoder` is a name of `ENCODERS`, or `module:callable` of the user's own. The network maps images [B, 3, H, W] of
     any size to `.logits` [B, num_classes, H, W] and `.features` [B, D, h, w]. `effective_batch` is the number of
     pictures in one training call over all processes: with one picture the pyramid's mean is normalised over its
-    channels, with a warning. The weights are kept channels last, which a CPU convolves about a fifth faster.
+    channels, with a warning.
     Raises `UserError` for an unknown encoder or a setting it has not.
     """
     if ":" in encoder:
@@ -67,8 +66,7 @@ def build_segmenter(
             stacklevel=2,
         )
     stride = output_stride or 16
-    network = DeepLabV3Plus(ENCODERS[encoder](stride, width), num_classes, stride, decoder_channels, one_picture)
-    return network.to(memory_format=torch.channels_last)
+    return DeepLabV3Plus(ENCODERS[encoder](stride, width), num_classes, stride, decoder_channels, one_picture)
 
 
 def build_from_config(config: ModelConfig, num_classes: int, effective_batch: int | None = None) -> nn.Module:

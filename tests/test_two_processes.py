@@ -1,0 +1,104 @@
+"""One process and two: the same loss, the same gradients, the same run after a stop."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from scl_core.command_line import run_command
+from scl_core.train import main as train
+from tests.conftest import ROOT
+from tests.tiny import (
+    assert_bitwise_equal,
+    checkpoint_tensors,
+    metrics,
+    tiny_options,
+    wait_for,
+    without_times,
+)
+
+pytestmark = pytest.mark.two_process
+
+
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory):
+    """The same step on one rank and on two, in three ways."""
+    out = tmp_path_factory.mktemp("steps")
+    for ranks in (1, 2):
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+        argv = [*launcher, "-m", "tests.rank_program", str(out)]
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+    return {file.stem: load_file(file) for file in out.glob("*.safetensors")}
+
+
+def relative_difference(first, second, prefix):
+    """L2 distance over all tensors whose name begins with the prefix, relative to the first's length."""
+    keys = [key for key in first if key.startswith(prefix)]
+    assert keys and keys == [key for key in second if key.startswith(prefix)]
+    a = torch.cat([first[key].double().flatten() for key in keys])
+    b = torch.cat([second[key].double().flatten() for key in keys])
+    return float((a - b).norm() / a.norm())
+
+
+def test_loss_and_gradients_are_those_of_one_process(steps):
+    for prefix in ("loss.", "grad."):
+        assert relative_difference(steps["float64-1"], steps["float64-2"], prefix) < 1e-6
+    assert relative_difference(steps["float32-1"], steps["float32-2"], "loss.") < 1e-5
+
+
+def test_a_mean_of_means_would_be_seen(steps):
+    assert relative_difference(steps["float64-1"], steps["naive-1"], "grad.") < 1e-9
+    assert relative_difference(steps["float64-1"], steps["naive-2"], "grad.") > 1e-3
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory):
+    """An uninterrupted run with two ranks."""
+    run = tmp_path_factory.mktemp("two") / "run"
+    assert run_command(train, [*tiny_options(run), "--processes", "2"]) == 0
+    return run
+
+
+def test_two_ranks_train_as_one(two_ranks, tmp_path):
+    assert run_command(train, tiny_options(tmp_path / "one")) == 0
+    one, two = metrics(tmp_path / "one"), metrics(two_ranks)
+    assert [row["step"] for row in two] == [row["step"] for row in one]
+    assert two[0]["loss"] == pytest.approx(one[0]["loss"], rel=1e-5)
+
+
+def test_two_ranks_resumed_equal_uninterrupted_bitwise(two_ranks, tmp_path):
+    run = tmp_path / "run"
+    assert run_command(train, [*tiny_options(run, train__stop_at=3), "--processes", "2"]) == 0
+    assert run_command(train, ["--resume", str(run), "--processes", "2"]) == 0
+    assert_bitwise_equal(checkpoint_tensors(run, 6), checkpoint_tensors(two_ranks, 6))
+    assert without_times(metrics(run)) == without_times(metrics(two_ranks))
+
+
+def test_sigterm_stops_both_ranks_on_one_step(tmp_path):
+    run = tmp_path / "run"
+    options = tiny_options(run, train__steps=100000, train__log_every=1)
+    argv = [sys.executable, "-m", "scl_core.train", *options, "--processes", "2"]
+    process = subprocess.Popen(
+        argv, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=os.environ
+    )
+    try:
+        wait_for(lambda: (run / "metrics.jsonl").exists() and len(metrics(run)) >= 2)
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=40)
+    finally:
+        process.kill()
+    assert process.returncode == 0, error
+    status = json.loads((run / "status.json").read_text())
+    assert status["state"] == "stopped" and metrics(run)[-1]["step"] == status["step"]
+
+
+def test_mistake_in_the_data_is_found_before_any_rank_starts(tmp_path, capsys):
+    options = [*tiny_options(tmp_path / "run", train__batch_labeled=3), "--processes", "2"]
+    assert run_command(train, options) == 2
+    assert "train.batch_labeled 3 does not divide by 2 processes" in capsys.readouterr().err
