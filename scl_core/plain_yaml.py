@@ -1,5 +1,6 @@
 """YAML of plain values, read fast and without trusting the file."""
 
+import contextlib
 from typing import Any
 
 import yaml
@@ -8,6 +9,13 @@ from scl_core.files import DamagedFile
 
 DEPTH_LIMIT = 32
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class SafeText(Loader):
+    """A YAML text of plain values alone; anything that names a type or a call is an error."""
+
+    def close(self) -> None:
+        self.dispose()
 
 
 class PlainDumper(yaml.SafeDumper):
@@ -29,7 +37,8 @@ def parse_yaml(content: bytes) -> dict[str, Any]:
     """
     try:
         refuse_tricks(content)
-        value = yaml.load(content, Loader=Loader)  # a safe loader: plain values only
+        with contextlib.closing(SafeText(content)) as text:
+            value = text.get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError, MemoryError) as error:
         raise DamagedFile(f"no readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(value, dict):
