@@ -68,7 +68,7 @@ class Light:
 def make_light(dice: Random, spread: float) -> Light:
     """Draw the light; `spread` 0 is a mild clear day, 1 anything from fog to night."""
     moods, weights = zip(*MOODS, strict=True)
-    mood = dice.choices(moods, weights)[0] if dice.random() < min(1.0, 1.8 * spread) else CLEAR
+    mood = dice.choices(moods, weights)[0] if dice.random() < min(1.0, 1.3 * spread) else CLEAR
     warmth = dice.gauss(0, 0.14 * spread)
     tint = (mood.tint[0] * (1 + warmth), mood.tint[1] * (1 + dice.gauss(0, 0.05 * spread)), mood.tint[2] * (1 - warmth))
     return Light(

@@ -26,8 +26,8 @@ _FAMILIES: dict[str, tuple[float, float, float, float, float, float]] = {
 }
 
 _MATERIALS: dict[str, dict[str, float]] = {
-    "road": {"grey": 6, "dark": 2.5, "brown": 0.7, "beige": 0.6, "brick": 0.4},
-    "sidewalk": {"grey": 5, "beige": 2, "brick": 1.2, "white": 0.6, "brown": 0.6, "dark": 0.5},
+    "road": {"grey": 6, "dark": 3, "brown": 0.5, "beige": 0.4, "brick": 0.3},
+    "sidewalk": {"grey": 5, "beige": 2.4, "brick": 1.3, "white": 0.7, "brown": 0.4, "dark": 0.2},
     "facade": {
         "grey": 3,
         "beige": 3,
@@ -44,9 +44,9 @@ _MATERIALS: dict[str, dict[str, float]] = {
     "fence": {"green": 2, "grey": 2.5, "brown": 2, "brick": 1.5, "white": 1.5, "deep_green": 1.5, "dark": 1},
     "pole": {"grey": 3, "dark": 2.5, "deep_green": 1.5, "white": 0.8, "brown": 1, "blue": 0.5},
     "sign": {"blue": 3, "white": 2, "yellow": 1.5, "green": 1.5, "red": 1.5},
-    "leaf": {"green": 5, "deep_green": 3, "yellow": 1, "brick": 0.6, "brown": 0.7, "pastel": 0.2},
+    "leaf": {"green": 6, "deep_green": 3, "yellow": 0.7, "brick": 0.5, "brown": 0.4, "pastel": 0.15},
     "trunk": {"brown": 3, "dark": 2, "grey": 1.5},
-    "terrain": {"green": 5, "brown": 1.8, "yellow": 1, "beige": 1, "deep_green": 1, "grey": 0.4},
+    "terrain": {"green": 6, "brown": 1.3, "yellow": 0.8, "beige": 0.7, "deep_green": 1, "grey": 0.2},
     "car": {
         "grey": 3,
         "white": 2,
