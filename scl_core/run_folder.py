@@ -95,11 +95,15 @@ class RunFolder:
             yield
 
     def write_start(self, config: dict[str, Any], environment: dict[str, Any], resolved: str) -> None:
-        """Write what runs, on what, on which lists, and by which process. `config` is nested plain values."""
+        """Write what runs, on what, on which lists, and by which process; the state is "queued" until `begin`.
+
+        `config` is nested plain values.
+        """
         replace_file(self.path / "config.yaml", to_yaml(config).encode())
         write_json_atomic(self.path / "environment.json", environment)
         replace_file(self.path / "resolved.txt", resolved.encode("utf-8", "surrogateescape"))
         write_json_atomic(self.path / "process.json", describe_process())
+        self.set_status("queued")
         with contextlib.suppress(OSError):  # the launcher's copy of the settings has done its work
             os.unlink(self.launch_file(".yaml"))
 

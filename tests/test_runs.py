@@ -389,6 +389,15 @@ def test_a_status_keeps_what_is_not_given(run):
     assert not status.alive and not status.active
 
 
+def test_a_run_that_is_resumed_is_queued_until_it_begins(run):
+    run.set_status("stopped", 7)
+    again = RunFolder.open(run.path)
+    again.write_start(CONFIG, {}, "")
+    assert (again.status().state, again.status().step, again.status().steps) == ("queued", 7, 40)
+    again.begin(7, 60)
+    assert (again.status().state, again.status().step, again.status().steps) == ("running", 7, 60)
+
+
 def test_a_beat_is_written_now_and_then(run, monkeypatch):
     run.beat(3)
     assert run.status().step == 0
