@@ -29,7 +29,7 @@ class Plan:
             RunFolder.refuse_existing(self.run_dir)
 
     def check_lists(self, source: DataSource, world_size: int) -> None:
-        """Refuse lists that this method and batch cannot be trained from. Raises `UserError`."""
+        """Refuse lists and masks that this method and batch cannot be trained from. Raises `UserError`."""
         train, method = self.config.train, METHODS[self.config.method.name]
         batches = {"train.batch_labeled": train.batch_labeled}
         if not len(source.lists["labeled"]):
@@ -44,6 +44,7 @@ class Plan:
                     f"data set {source.name} has {count} unlabeled pictures: method {self.config.method.name} mixes "
                     "pairs and needs at least 2; add pictures, or train --method.name supervised"
                 )
+        source.check_labels()
         for name, size in batches.items():
             if size % world_size:
                 raise UserError(
