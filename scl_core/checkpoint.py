@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scl_core.checkpoint_folders import (
+from scl_core.storage.checkpoint_folders import (
     STEP_FOLDER,
     folder_name,
     prune,
@@ -22,7 +22,7 @@ from scl_core.checkpoint_folders import (
     sweep,
     temporary_path,
 )
-from scl_core.files import (
+from scl_core.storage.files import (
     FULL_DISK,
     DamagedFile,
     parse_json,
@@ -34,8 +34,8 @@ from scl_core.files import (
     write_json_atomic,
     write_new,
 )
-from scl_core.manifest import MANIFEST, digest, make_manifest, read_manifest, read_verified, verify
-from scl_core.weights import CheckpointError, read_weights, tensors_from_bytes, tensors_to_bytes
+from scl_core.storage.manifest import MANIFEST, digest, make_manifest, read_manifest, read_verified, verify
+from scl_core.storage.weights import CheckpointError, read_weights, tensors_from_bytes, tensors_to_bytes
 
 __all__ = [
     "Checkpoint",

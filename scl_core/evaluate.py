@@ -1,9 +1,10 @@
 """Per-class IoU of a run's networks on whole pictures:  python -m scl_core.evaluate RUN_DIR --split val"""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -63,16 +64,18 @@ def evaluate_network(
     pictures: PictureList,
     num_classes: int,
     world: World,
-    progress: Progress | None = None,
+    after_picture: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
-    """Evaluate on whole pictures at their masks' own size; each picture is one rank's, the matrices are summed."""
+    """Evaluate on whole pictures at their masks' own size; each picture is one rank's, the matrices are summed.
+
+    `after_picture` is told how many pictures are done.
+    """
     confusions = torch.zeros(len(pictures), num_classes, num_classes, dtype=torch.int64)
     for done, index in enumerate(range(world.rank, len(pictures), world.size), start=1):
         label = torch.from_numpy(pictures.mask(index).astype(np.int64))
         prediction = predict_classes(network, pictures.input(index), tuple(label.shape), world.device)
         confusions[index] = confusion_matrix(prediction.cpu(), label, num_classes)
-        if progress is not None:
-            progress.update(min(done * world.size, len(pictures)), name)
+        after_picture(min(done * world.size, len(pictures)))
     confusions = distributed.sum_over_ranks(confusions.to(world.device)).cpu()
     return Evaluation(name, pictures.names, confusions.numpy())
 
@@ -110,7 +113,8 @@ def evaluate_run(restored: Restored, run: RunFolder, split: str, world: World) -
     evaluations = []
     for name, network in restored.method.evaluated.items():
         progress = Progress(len(pictures), quiet=not world.is_main)
-        done = evaluate_network(name, network, pictures, len(restored.class_names), world, progress)
+        classes = len(restored.class_names)
+        done = evaluate_network(name, network, pictures, classes, world, partial(progress.update, text=name))
         record = done.record(restored.class_names, protocol(restored.config.data), source.list_hash)
         if world.is_main:
             run.write_evaluation(restored.step, split, name, record, done.confusions, done.names)

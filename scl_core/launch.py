@@ -15,10 +15,10 @@ from typing import Any
 import psutil
 
 from scl_core.errors import UserError
-from scl_core.files import open_regular, read_json_or_none, replace_file, write_json_atomic
-from scl_core.plain_yaml import to_yaml
-from scl_core.processes import describe_process, family, find_process
 from scl_core.runs import RunFolder, check_name
+from scl_core.runs.processes import describe_process, family, find_process
+from scl_core.storage.files import open_regular, read_json_or_none, replace_file, write_json_atomic
+from scl_core.storage.plain_yaml import to_yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
 TRAINER = "scl_core.train"

@@ -21,15 +21,15 @@ from scl_core.errors import Fault, UserError
 from scl_core.evaluate import evaluate_network, protocol
 from scl_core.inference import predict_classes, save_class_map
 from scl_core.methods import Method, StepDraws
-from scl_core.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors, set_learning_rate
-from scl_core.plan import Plan, read_plan
 from scl_core.progress import Progress
-from scl_core.ranks import run_ranks
-from scl_core.recorder import Recorder
 from scl_core.restore import build_method
 from scl_core.runs import RunFolder, describe_environment
 from scl_core.schedule import poly_learning_rate
-from scl_core.stopping import StopRequest
+from scl_core.training.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors, set_learning_rate
+from scl_core.training.plan import Plan, read_plan
+from scl_core.training.ranks import run_ranks
+from scl_core.training.recorder import Recorder
+from scl_core.training.stopping import StopRequest
 
 USAGE = "python -m scl_core.train [--config FILE]... [--resume RUN_DIR] [--processes K] [--SETTING VALUE]..."
 PREVIEWS = 4
@@ -49,6 +49,11 @@ class Session:
     recorder: Recorder
     progress: Progress
     first_step: int
+
+    def beat(self) -> None:
+        """A sign of life in work that takes no steps."""
+        if self.world.is_main:
+            self.run.beat()
 
     def lost(self, reason: str) -> None:
         """Another rank or the launcher is gone: leave word in the folder before this rank leaves too."""
@@ -86,7 +91,7 @@ def train(plan: Plan) -> int:
             state, step = run_steps(session, stop)
         except BaseException as error:
             if world.is_main:
-                session.run.set_status("failed", session.first_step - 1, reason=f"{type(error).__name__}: {error}")
+                session.run.set_status("failed", reason=f"{type(error).__name__}: {error}")
             raise
         if world.is_main:
             session.run.set_status(state, step, steps=plan.config.train.steps)
@@ -195,7 +200,7 @@ def evaluate(session: Session, step: int) -> tuple[float, str]:
     pictures, scores = session.source.lists["val"], {}
     classes = session.source.class_names
     for name, network in session.method.evaluated.items():
-        done = evaluate_network(name, network, pictures, len(classes), session.world)
+        done = evaluate_network(name, network, pictures, len(classes), session.world, lambda done: session.beat())
         record = done.record(classes, protocol(session.config.data), session.source.list_hash)
         if session.world.is_main:
             session.run.write_evaluation(step, "val", name, record, done.confusions, done.names)

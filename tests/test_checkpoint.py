@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save as save_bytes
 
-from scl_core import checkpoint, checkpoint_folders
+from scl_core import checkpoint
 from scl_core.checkpoint import (
     CheckpointError,
     find_checkpoint,
@@ -25,6 +25,7 @@ from scl_core.checkpoint import (
     sweep,
     update_best,
 )
+from scl_core.storage import checkpoint_folders
 
 INFO = {"torch": torch.__version__, "threads": 1, "world_size": 2}
 

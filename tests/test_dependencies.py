@@ -13,32 +13,22 @@ ROOT = Path(__file__).resolve().parent.parent
 # A module imports only from the layers above its own line here (its own package aside); figures stand apart.
 LAYERS = [
     {"errors", "settings"},
-    {"cutmix", "ema", "losses", "metrics", "schedule", "seeding"},
-    {
-        "batch_norm",
-        "config_files",
-        "environment",
-        "files",
-        "optimizer",
-        "processes",
-        "progress",
-        "stopping",
-        "watchdog",
-    },
-    {"checkpoint", "distributed", "run_lock", "run_records", "run_status"},
-    {"runs", "models", "data"},
-    {"launch", "ranks", "recorder", "probe", "inference"},
+    {"cutmix", "ema", "losses", "metrics", "schedule", "seeding", "storage"},
+    {"batch_norm", "config_files", "progress", "watchdog"},
+    {"checkpoint", "distributed", "runs"},
+    {"models", "data", "launch"},
+    {"probe", "inference"},
     {"methods"},
     {"config"},
     {"command_line", "restore"},
-    {"plan", "evaluate", "predict", "doctor", "export"},
+    {"evaluate", "predict", "training"},
     {"train"},
 ]
 LEAVES = {"cutmix", "ema", "losses", "metrics", "schedule", "seeding"}
 APART = {"figures": {"errors"}}
 CORE_FILES = python_files(ROOT, "scl_core")
 PAGE_FILES = python_files(ROOT, "app.py", "pages")
-COMMANDS = ["train", "evaluate", "predict", "doctor", "export"]
+COMMANDS = ["train", "evaluate", "predict"]
 
 
 def unit(dotted: str) -> str:

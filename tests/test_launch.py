@@ -15,8 +15,8 @@ import yaml
 
 from scl_core import launch
 from scl_core.errors import UserError
-from scl_core.processes import describe_process
 from scl_core.runs import RunFolder, list_runs
+from scl_core.runs.processes import describe_process
 
 CONFIG = {"seed": 1, "method": {"name": "scl"}, "data": {"name": "scenes"}, "train": {"steps": 9}}
 

@@ -16,10 +16,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scl_core import run_records, run_status
 from scl_core.errors import UserError
-from scl_core.processes import describe_process
-from scl_core.runs import RunFolder, describe_environment, list_runs, shown_name
+from scl_core.runs import RunFolder, describe_environment, list_runs, records, shown_name
+from scl_core.runs.processes import describe_process
 
 CONFIG = {"seed": 3, "method": {"name": "scl", "max_pairs": None}, "data": {"name": "scenes"}, "train": {"steps": 40}}
 
@@ -113,7 +112,7 @@ def test_only_new_lines_are_read(run, monkeypatch):
     known = run.metrics()
     run.append_metrics({"step": 4, "loss": 2.0})
     parsed = []
-    monkeypatch.setattr(run_records, "parse_row", lambda text: parsed.append(text) or json.loads(text))
+    monkeypatch.setattr(records, "parse_row", lambda text: parsed.append(text) or json.loads(text))
     assert [row["step"] for row in run.metrics(known)] == [1, 2, 3, 4]
     assert len(parsed) == 1
     assert run.metrics(run.metrics(known)) == run.metrics()
@@ -459,12 +458,12 @@ def test_a_run_without_any_status_is_lost(run):
 @given(st.recursive(st.none() | st.integers() | st.floats() | st.text(max_size=5), lambda x: st.lists(x, max_size=2)))
 def test_any_record_gives_a_status(value):
     for name in ("state", "step", "steps", "reason", "monotonic", "time", "boot_id"):
-        run_status.derive_status({"state": "running", name: value}, {"pid": 1}, None, None)
+        derive_status({"state": "running", name: value}, {"pid": 1}, None, None)
     for name in ("pid", "create_time", "start_ticks", "boot_id", "host"):
         record = describe_process() | {name: value}
-        run_status.derive_status({"state": "running"}, record, None, record)
-        run_status.derive_status(None, None, record, record)
-        run_status.derive_status(None, describe_process(), record, None)
+        derive_status({"state": "running"}, record, None, record)
+        derive_status(None, None, record, record)
+        derive_status(None, describe_process(), record, None)
 
 
 # Lock

@@ -86,8 +86,10 @@ def occlusion_figure(image: np.ndarray, owner: np.ndarray, record: Mapping, num_
         )
     )
     for other in np.unique(later[(later != number) & (later >= 0)]):
-        row, column = _centre(later == other)
-        _badge(figure, top + row, left + column, str(other))
+        covered = later == other
+        if covered.sum() > later.size / 50:
+            row, column = _centre(covered)
+            _badge(figure, top + row, left + column, str(other))
     return figure
 
 
@@ -178,10 +180,21 @@ def _badge(figure: go.Figure, row: float, column: float, text: str) -> None:
 
 
 def _centre(mask: np.ndarray) -> tuple[int, int]:
-    """The pixel of a mask that is nearest to its centre of mass, as (row, column)."""
+    """A pixel deep inside a mask, as (row, column): the mask is peeled from its rim until nothing would be left."""
     rows, columns = np.nonzero(mask)
+    top, left = rows.min(), columns.min()
+    rest = mask[top : rows.max() + 1, left : columns.max() + 1]
+    while (peeled := _peeled(rest)).any():
+        rest = peeled
+    rows, columns = np.nonzero(rest)
     nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
-    return int(rows[nearest]), int(columns[nearest])
+    return int(top + rows[nearest]), int(left + columns[nearest])
+
+
+def _peeled(mask: np.ndarray) -> np.ndarray:
+    """A mask without the pixels that touch its outside on a side; the border of the array is outside."""
+    wide = np.pad(mask, 1)
+    return mask & wide[2:, 1:-1] & wide[:-2, 1:-1] & wide[1:-1, 2:] & wide[1:-1, :-2]
 
 
 def _covering(owner: np.ndarray, number: int) -> np.ndarray:

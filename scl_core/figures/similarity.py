@@ -104,6 +104,7 @@ def _ring(figure: go.Figure, place: tuple[int, int], label: str, column: int) ->
             text=f"<b>{label}</b>",
             textposition="top right",
             textfont={"color": "white", "size": 13, "shadow": "0 0 3px black, 0 0 3px black, 0 0 3px black"},
+            cliponaxis=False,
             hoverinfo="skip",
             showlegend=False,
             row=1,
@@ -155,8 +156,9 @@ def _finish(figure: go.Figure, smallest: float, largest_difference: float, heigh
 
 def _show_exactly(figure: go.Figure, top: int, left: int, height: int, width: int) -> None:
     """Axes that end where the values end, the first row on top; rows are named at the left panel alone."""
-    figure.update_xaxes(range=[left - 0.5, left + width - 0.5])
-    figure.update_yaxes(range=[top + height - 0.5, top - 0.5])
+    low, right, bottom = left - 0.5, left + width - 0.5, top + height - 0.5
+    figure.update_xaxes(range=[low, right], minallowed=low, maxallowed=right, autorange=False)
+    figure.update_yaxes(range=[bottom, top - 0.5], minallowed=top - 0.5, maxallowed=bottom, autorange=False)
     for column in (2, 3):
         figure.update_yaxes(showticklabels=False, ticks="", row=1, col=column)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from scl_core.checkpoint import find_checkpoint, read_checkpoint
 from scl_core.errors import UserError
-from scl_core.weights import check_tensors, read_weights
+from scl_core.storage.weights import check_tensors, read_weights
 
 IMAGENET = {
     "resnet18": "https://download.pytorch.org/models/resnet18-f37072fd.pth",

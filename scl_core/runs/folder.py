@@ -12,8 +12,12 @@ from typing import Any
 import numpy as np
 
 from scl_core.errors import UserError
-from scl_core.evaluation_files import evaluation_key, is_evaluation, is_metrics, read_evaluation, write_evaluation
-from scl_core.files import (
+from scl_core.runs.evaluations import evaluation_key, is_evaluation, is_metrics, read_evaluation, write_evaluation
+from scl_core.runs.lock import hold_lock
+from scl_core.runs.processes import describe_process
+from scl_core.runs.records import Records, append_records, drop_after, read_records
+from scl_core.runs.status import STATES, RunStatus, derive_status, heartbeat
+from scl_core.storage.files import (
     DamagedFile,
     read_bytes,
     read_json,
@@ -23,11 +27,7 @@ from scl_core.files import (
     replace_file,
     write_json_atomic,
 )
-from scl_core.plain_yaml import parse_yaml, to_yaml
-from scl_core.processes import describe_process
-from scl_core.run_lock import hold_lock
-from scl_core.run_records import Records, append_records, drop_after, read_records
-from scl_core.run_status import STATES, RunStatus, derive_status, heartbeat
+from scl_core.storage.plain_yaml import parse_yaml, to_yaml
 
 BEAT_SECONDS = 5.0
 LAUNCH_FOLDER = ".launch"

@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from scl_core.errors import UserError
-from scl_core.files import DamagedFile, read_bytes
+from scl_core.storage.files import DamagedFile, read_bytes
 
 DTYPES = (
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16),

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from scl_core.processes import boot_id, is_alive
+from scl_core.runs.processes import boot_id, is_alive
 
 STATES = ("queued", "running", "stopping", "stopped", "finished", "failed")
 ACTIVE = ("queued", "running", "stopping", "stalled")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scl_core.files import (
+from scl_core.storage.files import (
     FULL_DISK,
     DamagedFile,
     open_regular,

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from scl_core.files import DamagedFile
+from scl_core.storage.files import DamagedFile
 
 DEPTH_LIMIT = 32
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from scl_core.errors import UserError
-from scl_core.run_folder import LAUNCH_FOLDER, RunFolder
-from scl_core.run_status import RunStatus
+from scl_core.runs.folder import LAUNCH_FOLDER, RunFolder
+from scl_core.runs.status import RunStatus
 
 RUN_FILES = ("config.yaml", "status.json", "process.json")
 KEPT = 16384

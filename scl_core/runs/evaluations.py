@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from scl_core.files import SMALL_FILE, DamagedFile, read_bytes, read_json, replace_file, write_json_atomic
+from scl_core.storage.files import SMALL_FILE, DamagedFile, read_bytes, read_json, replace_file, write_json_atomic
 
 NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 ARRAYS_LIMIT = 1 << 30

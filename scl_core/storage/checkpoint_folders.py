@@ -5,7 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
-from scl_core.files import read_json_or_none, remove_temporary
+from scl_core.storage.files import read_json_or_none, remove_temporary
 
 STEP_FOLDER = re.compile(r"[0-9]{8,12}")
 REPLACED = re.compile(r"\.old-([0-9]{8,12})-[0-9]+")

@@ -1,10 +1,10 @@
 """Runs on disk: training writes a `RunFolder`, everything else reads it or lists many. Needs no torch."""
 
-from scl_core.environment import describe_environment
-from scl_core.run_folder import RunFolder, check_name, shown_name
-from scl_core.run_list import RunList, RunSummary, list_runs, summarise
-from scl_core.run_records import Records
-from scl_core.run_status import ACTIVE, STATES, RunStatus
+from scl_core.runs.environment import describe_environment
+from scl_core.runs.folder import RunFolder, check_name, shown_name
+from scl_core.runs.listing import RunList, RunSummary, list_runs, summarise
+from scl_core.runs.records import Records
+from scl_core.runs.status import ACTIVE, STATES, RunStatus
 
 __all__ = [
     "ACTIVE",

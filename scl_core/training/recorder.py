@@ -22,6 +22,8 @@ class Recorder:
         """
         row = {"step": step} | dict.fromkeys(names) | mean_over_ranks(values) | plain
         self.waiting.append(row)
+        if self.is_main:
+            self.run.beat(step)
         if step % self.log_every == 0:
             self.flush()
 
@@ -30,7 +32,6 @@ class Recorder:
         if self.waiting and self.is_main:
             for row in self.waiting:
                 self.run.append_metrics(row)
-            self.run.beat(self.waiting[-1]["step"])
             self.progress.update(self.waiting[-1]["step"], self.sentence())
         self.waiting.clear()
 

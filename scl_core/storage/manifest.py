@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from scl_core.files import SMALL_FILE, DamagedFile, parse_json, read_bytes, to_json
+from scl_core.storage.files import SMALL_FILE, DamagedFile, parse_json, read_bytes, to_json
 
 MANIFEST = "manifest.json"
 FILE_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}\.(safetensors|json)")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scl_core.errors import UserError
-from scl_core.files import DamagedFile, open_regular, read_json_or_none, to_json, write_all
+from scl_core.storage.files import DamagedFile, open_regular, read_json_or_none, to_json, write_all
 
 _held: set[int] = set()
 

@@ -1,0 +1,1 @@
+"""The parts of the trainer around its loop: the plan, the ranks, the optimizer, the record, the stop request."""
