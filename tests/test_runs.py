@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from scl_core.errors import UserError
 from scl_core.runs import RunFolder, describe_environment, list_runs, records, shown_name
 from scl_core.runs.processes import describe_process
+from scl_core.runs.status import derive_status
 
 CONFIG = {"seed": 3, "method": {"name": "scl", "max_pairs": None}, "data": {"name": "scenes"}, "train": {"steps": 40}}
 
