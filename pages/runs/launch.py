@@ -10,7 +10,7 @@ from pages.shared import launch_form, store
 from scl_core import launch
 from scl_core.config import RunConfig, to_dict
 from scl_core.errors import UserError
-from scl_core.plan import Plan
+from scl_core.training.plan import Plan
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

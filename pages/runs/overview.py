@@ -38,8 +38,8 @@ if wanted and wanted not in names:
     show_missing(wanted)
     st.session_state["run"] = None
 
-refresh = 5 if any(run.status.active for run in runs) else None
-st.fragment(run_table.show, run_every=refresh)(wanted)
+refresh_seconds = 3 if any(run.status.active for run in runs) else 10
+st.fragment(run_table.show, run_every=refresh_seconds)(wanted)
 
 if runs.skipped:
     st.caption(f"{runs.skipped} links in the runs folder were not followed.")

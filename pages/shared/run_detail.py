@@ -14,11 +14,10 @@ from scl_core.runs import RunFolder, RunStatus, RunSummary
 
 REFRESH_SECONDS = 2
 LOG_LINES = 200
-REASONS = {
+ALARMS = {
     "failed": "The run failed:",
     "lost": "The run ended without a word:",
     "stalled": "The run shows no sign of work:",
-    "stopped": "Why it stopped:",
 }
 
 
@@ -80,9 +79,11 @@ def show_numbers(status: RunStatus, records: list[dict], evaluations: list[dict]
     if steps:
         left = f" · about {duration((steps - step) * seconds)} left" if seconds and status.active else ""
         st.progress(min(step / steps, 1.0), text=f"step {step} of {steps}{left}")
-    if status.reason:
-        (st.error if status.state in ("failed", "lost") else st.info)(REASONS.get(status.state, "The run says:"))
+    if status.reason and status.state in ALARMS:
+        st.error(ALARMS[status.state], icon=":material/error:")
         st.code(status.reason, language=None, wrap_lines=True)
+    elif status.reason:
+        st.text(status.reason)
 
 
 def seconds_per_step(records: list[dict], window: int = 50) -> float | None:

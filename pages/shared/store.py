@@ -15,13 +15,14 @@ def runs_root() -> Path:
 
 
 @st.cache_data(ttl=2, max_entries=4, show_spinner=False)
-def _summaries(root: str) -> RunList:
+def _summaries(root: str, changed: int) -> RunList:
     return list_runs(root)
 
 
 def summaries() -> RunList:
-    """All runs, the last by name first; at most two seconds old."""
-    return _summaries(str(runs_root()))
+    """All runs, the last by name first. A folder that came or went shows at once; numbers may be two seconds old."""
+    root = runs_root()
+    return _summaries(str(root), root.stat().st_mtime_ns if root.is_dir() else 0)
 
 
 def forget_summaries() -> None:

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from scl_core import launch
 from scl_core.config import flat_fields
-from scl_core.processes import describe_process
+from scl_core.runs.processes import describe_process
 from tests.fake_runs import CLASSES, NASTY_NAME, write_json, write_run
 
 COMPARE, LAUNCH = "pages/runs/compare.py", "pages/runs/launch.py"
