@@ -42,8 +42,8 @@ def train_small_run(runs: Path, **changes: object) -> Path:
     return runs / NAME
 
 
-def library_probe(run_dir: Path, step: int = 1, pair: int = 0) -> Probe:
-    """The pair of that step taken apart by the run's last checkpoint, without any code of the app."""
+def library_probe(run_dir: Path, step: int = 2, pair: int = 1) -> Probe:
+    """That pair (the pages' first view) taken apart by the run's last checkpoint, without any code of the app."""
     restored = restore(run_dir)
     config = restored.config
     world = World(rank=0, size=1, device=torch.device("cpu"))

@@ -14,6 +14,8 @@ from scl_core.errors import UserError
 from scl_core.probe import BoxReport, Probe
 
 NO_RUN = "No run: drawn scenes"
+FIRST_STEP, FIRST_PAIR = 2, 1
+"""What is shown at first: of the drawn scenes under seed 0 a pair without padding."""
 PIXEL = re.compile(r"(\d{1,5})-(\d{1,5})")
 
 
@@ -27,9 +29,11 @@ def pick_place(extra=None) -> tuple[Place, RunConfig]:
         seed = number(
             "Seed", "seed", 0, 2**31 - 1, config.seed, "Draws order, augmentation, boxes: the run's own by default."
         )
-        step = number("Step", "step", 1, 10_000_000, 1, "The training step whose batch is shown, counted from 1.")
+        step = number(
+            "Step", "step", 1, 10_000_000, FIRST_STEP, "The training step whose batch is shown, counted from 1."
+        )
         last = config.train.batch_unlabeled - 1
-        pair = number("Pair", "pair", 0, last, 0, f"Which pair of the step's batch, 0 to {last}.")
+        pair = number("Pair", "pair", 0, last, FIRST_PAIR, f"Which pair of the step's batch, 0 to {last}.")
     return Place(run, seed, step, pair), config
 
 

@@ -31,7 +31,7 @@ function shade(view) {
   const context = canvas.getContext("2d");
   const mask = context.createImageData(data.width, data.height);
   for (let index = 0; index < regions.length; index++) {
-    mask.data[4 * index + 3] = regions[index] === data.chosen ? 0 : 150;
+    mask.data[4 * index + 3] = regions[index] === data.chosen ? 0 : 125;
   }
   context.putImageData(mask, 0, 0);
   return canvas;

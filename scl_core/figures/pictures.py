@@ -24,7 +24,7 @@ def picture_figure(image: np.ndarray, top: int = 0, left: int = 0, zoom: int = 1
     figure.update_yaxes(
         visible=False, range=[top + height - 0.5, top - 0.5], scaleanchor="x", constrain="domain", constraintoward="top"
     )
-    figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0}, showlegend=False, dragmode=False)
+    figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0, "pad": 0}, showlegend=False, dragmode=False)
     figure.update_layout(
         plot_bgcolor="rgba(0, 0, 0, 0)", paper_bgcolor="rgba(0, 0, 0, 0)", hoverlabel={"align": "left"}
     )

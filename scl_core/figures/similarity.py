@@ -136,7 +136,7 @@ def _finish(figure: go.Figure, smallest: float, largest_difference: float, heigh
     bar = {"thickness": 11, "len": 0.46, "outlinewidth": 0, "x": 1.01, "xanchor": "left", "tickfont": {"size": 11}}
     figure.update_layout(
         height=height,
-        margin={"l": 4, "r": 4, "t": 34, "b": 4},
+        margin={"l": 4, "r": 4, "t": 34, "b": 4, "pad": 0},
         coloraxis={"colorscale": SIMILARITY_SCALE, "cmin": low, "cmax": 1.0, "colorbar": bar | {"y": 0.77}},
         coloraxis2={
             "colorscale": DIFFERENCE_SCALE,

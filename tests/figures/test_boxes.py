@@ -142,3 +142,11 @@ def test_the_occlusion_leaves_visible_pixels_as_they_are(image, owner, records):
     shown = owner[inside] == 0
     assert np.array_equal(middle[shown], image[inside][shown])
     assert not np.array_equal(middle[~shown], image[inside][~shown])
+
+
+def test_a_number_stands_inside_the_largest_part_that_a_box_shows(image, records):
+    owner = np.full((HEIGHT, WIDTH), -1)
+    owner[1:4, 0:3] = 0
+    owner[8:19, 10:29] = 0
+    note = owner_figure(image, owner, records[:1]).layout.annotations[0]
+    assert 10 <= note.y <= 16 and 14 <= note.x <= 24

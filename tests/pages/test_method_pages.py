@@ -113,8 +113,8 @@ def test_a_run_of_the_address_that_is_gone_is_said(no_runs, open_page):
 
 
 def test_the_pages_loss_is_the_librarys(with_run, open_page):
-    app = open_page(SIMILARITY, run=NAME, step="2", pair="1")
-    probe = library_probe(with_run, step=2, pair=1)
+    app = open_page(SIMILARITY, run=NAME, step="3", pair="0")
+    probe = library_probe(with_run, step=3, pair=0)
     assert metric(app, "Structured loss") == f"{probe.structured:.5f}"
     assert metric(app, "Pixel-wise consistency") == f"{probe.consistency:.5f}"
     assert metric(app, "Loss boxes") == "4 of 5"
