@@ -12,10 +12,10 @@ from scl_core.figures.iou import IouTable, delta_bars, iou_table, per_class_bars
 
 
 def pick_runs() -> list[str]:
-    """The runs to compare, part of the page's address; at first the two newest that have an evaluation."""
+    """The runs to compare, part of the page's address; at first the two newest, the older one first."""
     names = [run.name for run in store.summaries() if run.last or run.best]
     if "runs" not in st.session_state and "runs" not in st.query_params:
-        st.session_state["runs"] = [run.name for run in store.summaries() if run.last][:2]
+        st.session_state["runs"] = [run.name for run in store.summaries() if run.last][1::-1]
     return st.multiselect(
         "Runs", names, key="runs", bind="query-params", format_func=plain_name, placeholder="Pick runs"
     )
@@ -105,7 +105,7 @@ for what in ev.disagreements(chosen):
     st.warning(
         f"These evaluations were taken on different {what}: their scores cannot be compared.", icon=":material/rule:"
     )
-classes, curves, settings = st.tabs(["Classes", "Curves", "Settings"], key="tab")
+classes, curves, settings = st.tabs(["Classes", "Curves", "Settings"], key="compare_tab")
 with classes:
     labels = ev.short_labels(chosen)
     show_classes(iou_table({label: ev.class_scores(item) for label, item in zip(labels, chosen, strict=True)}))

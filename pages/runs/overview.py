@@ -8,13 +8,13 @@ from pages.shared.words import plain_name
 
 def show_empty() -> None:
     """The first look at the app: what to do next."""
-    with st.container(border=True, horizontal_alignment="center"):
+    with st.container(border=True):
         st.subheader("No run yet")
-        st.write("A run on drawn scenes needs no data and shows its first curve within seconds.")
+        st.write("A run on the built-in drawn scenes needs no data, and its curves appear while it trains.")
         if st.button("Launch the first run", type="primary", icon=":material/rocket_launch:"):
             st.switch_page("pages/runs/launch.py")
-        st.caption("Runs that were started in a terminal appear here too. Runs are read from:")
-        st.text(str(store.runs_root().resolve()))
+        st.caption("Runs that are started in a terminal appear here too. They are read from this folder:")
+        st.code(str(store.runs_root().resolve()), language=None)
 
 
 def show_missing(name: str) -> None:

@@ -29,30 +29,32 @@ def resume(path: Path) -> None:
     launch.resume(path, before if type(before) is int else 1)
 
 
-def show_actions(name: str, status: RunStatus, has_checkpoint: bool) -> None:
-    """The buttons that make sense in this state."""
+def show_actions(name: str, status: RunStatus, has_checkpoint: bool, has_evaluation: bool) -> None:
+    """The buttons that make sense in this state, and the ways to the pages that show more of the run."""
     with st.container(horizontal=True, vertical_alignment="center"):
         if status.state in ("queued", "running", "stalled"):
             help = "Asks the run to save a checkpoint after its step and to end."
-            st.button(
-                "Stop", key="stop", icon=":material/stop:", on_click=act, args=(launch.request_stop, name), help=help
-            )
+            show_button("Stop", ":material/stop:", launch.request_stop, name, help)
         if status.state in ("stopping", "stalled"):
             help = "Ends the processes at once. What happened since the last checkpoint is lost."
-            st.button(
-                "Kill", key="kill", icon=":material/dangerous:", on_click=act, args=(launch.kill, name), help=help
-            )
+            show_button("Kill", ":material/dangerous:", launch.kill, name, help)
         if status.state in RESUMABLE:
             help = "Goes on after the last checkpoint." if has_checkpoint else "There is no checkpoint to go on from."
-            st.button(
-                "Resume",
-                key="resume",
-                icon=":material/play_arrow:",
-                on_click=act,
-                args=(resume, name),
-                help=help,
-                disabled=not has_checkpoint,
+            show_button("Resume", ":material/play_arrow:", resume, name, help, disabled=not has_checkpoint)
+        if has_evaluation:
+            st.page_link(
+                "pages/runs/compare.py", label="Its classes", icon=":material/bar_chart:", query_params={"runs": name}
             )
+        if has_checkpoint:
+            page, icon = "pages/method/similarity.py", ":material/grid_on:"
+            st.page_link(page, label="Inside its loss", icon=icon, query_params={"run": name})
+
+
+def show_button(label: str, icon: str, action: Callable, name: str, help: str, disabled: bool = False) -> None:
+    """A button that acts on the run with this name."""
+    st.button(
+        label, key=label.lower(), icon=icon, on_click=act, args=(action, name), help=help, disabled=disabled, wrap=False
+    )
 
 
 def show_action_error(name: str) -> None:

@@ -51,9 +51,9 @@ def show_panel(name: str, was_active: bool) -> None:
     show_numbers(status, records, evaluations)
     if records.skipped + evaluations.skipped:
         st.caption(f"{records.skipped + evaluations.skipped} damaged lines of the records were left out.")
-    show_actions(name, status, has_checkpoint=bool(run.checkpoints()))
+    show_actions(name, status, bool(run.checkpoints()), bool(evaluations))
     show_action_error(name)
-    curve_tab, log_tab, settings_tab = st.tabs(["Curves", "Log", "Settings"], key="tab")
+    curve_tab, log_tab, settings_tab = st.tabs(["Curves", "Log", "Settings"], key="run_tab")
     with curve_tab:
         show_curves(records, evaluations)
     with log_tab:

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.shared import store
-from pages.shared.words import UNREADABLE, plain_name, state_label
+from pages.shared.words import STATE_SIGNS, UNREADABLE, plain_name, state_label
 from scl_core.runs import RunSummary
 
 
@@ -31,10 +31,15 @@ def filtered(runs: list[RunSummary]) -> list[RunSummary]:
     wanted = text.text_input(
         "Filter", key="filter", bind="query-params", placeholder="words of the name, data or method"
     )
-    present = sorted({state_of(run) for run in runs})
-    chosen_states = states.multiselect("State", present, key="states", placeholder="all states")
     present = sorted({run.method for run in runs if run.method})
-    chosen_methods = methods.multiselect("Method", present, key="methods", placeholder="all methods")
+    with states:
+        chosen_states = st.multiselect(
+            "State", list(STATE_SIGNS), key="states", bind="query-params", placeholder="all states"
+        )
+    with methods:
+        chosen_methods = st.multiselect(
+            "Method", present, key="methods", bind="query-params", placeholder="all methods"
+        )
     return [run for run in runs if matches(run, wanted or "", chosen_states, chosen_methods)]
 
 
@@ -75,7 +80,7 @@ def show(picked: str | None) -> None:
     """
     if st.session_state.pop("row_picked", False):
         st.rerun()
-    runs = filtered(store.summaries())
+    runs = sorted(filtered(store.summaries()), key=lambda run: state_of(run) == UNREADABLE)
     if runs:
         show_table(runs, picked)
     else:

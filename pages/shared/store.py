@@ -5,6 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from scl_core import launch
 from scl_core.errors import UserError
 from scl_core.runs import Records, RunFolder, RunList, list_runs
 
@@ -16,6 +17,7 @@ def runs_root() -> Path:
 
 @st.cache_data(ttl=2, max_entries=4, show_spinner=False)
 def _summaries(root: str, changed: int) -> RunList:
+    launch.reap()
     return list_runs(root)
 
 

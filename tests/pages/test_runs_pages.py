@@ -118,6 +118,8 @@ def test_filter_by_state_and_method(root, open_page):
     app.multiselect(key="states").unselect("stopped")
     app.multiselect(key="methods").select("scl")
     assert run(app).dataframe[0].value["Run"].tolist() == ["a-done"]
+    shutil.rmtree(root / "a-done")
+    assert run(app).dataframe[0].value["Run"].tolist() == ["b-stopped"]
 
 
 def test_the_address_picks_the_run_and_shows_all_of_it(root, open_page):
@@ -358,6 +360,15 @@ def test_settings_show_the_differences_or_all(root, open_page):
     assert app.dataframe[-1].value["Setting"].tolist() == ["seed"]
     app.toggle(key="only_differences").set_value(False)
     assert "train.steps" in run(app).dataframe[-1].value["Setting"].tolist()
+
+
+def test_a_run_that_is_deleted_meanwhile_leaves_the_comparison(root, open_page):
+    write_run(root, "a")
+    write_run(root, "b")
+    app = open_page(COMPARE, runs=["a", "b"])
+    shutil.rmtree(root / "b")
+    run(app)
+    assert app.dataframe[0].value["Run"].unique().tolist() == ["a"]
 
 
 def test_a_run_of_the_address_that_is_gone_does_not_hide_the_others(root, open_page):
