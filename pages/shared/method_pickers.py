@@ -146,8 +146,7 @@ def stop_with(error: Exception) -> None:
 def number(label: str, key: str, low: int, high: int, default: int, help: str) -> int:
     """A whole number that lives in the address."""
     default = min(default, high)
-    if st.session_state.get(key) is not None:
-        st.session_state[key] = min(max(int(st.session_state[key]), low), high)
+    forget_outside(key, low, high)
     given = st.number_input(
         label, low, high, default, 1, key=key, bind="query-params", help=help, width=130, persist_state="session"
     )
@@ -156,7 +155,15 @@ def number(label: str, key: str, low: int, high: int, default: int, help: str) -
 
 def slider(label: str, key: str, low, high, default, step, help: str):
     """A slider that lives in the address."""
+    forget_outside(key, low, high)
     return st.slider(label, low, high, default, step, key=key, bind="query-params", help=help)
+
+
+def forget_outside(key: str, low, high) -> None:
+    """Let a widget begin anew whose kept value no longer fits, because its range became smaller."""
+    kept = st.session_state.get(key)
+    if kept is not None and not low <= kept <= high:
+        del st.session_state[key]
 
 
 def pixel_in_address(name: str, shown: np.ndarray) -> tuple[int, int] | None:

@@ -84,6 +84,18 @@ def test_fewer_pasted_boxes_than_the_chosen_one_are_no_error(no_runs, open_page)
     assert app.number_input(key="box").value in (0, 1)
 
 
+def test_fewer_boxes_than_are_pasted_are_all_pasted(no_runs, open_page):
+    app = open_page(CUTMIX, pasted="7", box="6")
+    checked(app.slider(key="boxes").set_value(4).run())
+    assert app.slider(key="pasted").value == 4 and app.number_input(key="box").value < 4
+    assert boxes_drawn(app) == ["box 0", "box 1", "box 2", "box 3"]
+
+
+def test_an_address_with_impossible_values_shows_the_page(no_runs, open_page):
+    app = open_page(CUTMIX, seed="abc", step="-4", pair="77", boxes="999", box="50", area_mode="none")
+    assert len(boxes_drawn(app)) == 8
+
+
 def test_no_boxes_say_what_to_do(no_runs, open_page):
     app = open_page(CUTMIX, boxes="0")
     assert "Move the slider" in app.info[0].value
