@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from scl_core import distributed
 from scl_core.checkpoint import find_checkpoint, read_checkpoint, save_checkpoint, sweep, update_best
 from scl_core.command_line import print_config, print_settings_help, read_options, run_command, whole_number
-from scl_core.config import RunConfig, to_dict
+from scl_core.config import RunConfig, flatten, to_dict
 from scl_core.data.loaders import training_loader
 from scl_core.data.sources import DataSource, open_data
 from scl_core.distributed import Watchdog, World
@@ -286,10 +286,22 @@ def open_run(plan: Plan, world: World, source: DataSource, stack: ExitStack) -> 
     if plan.resumed and run.resolved() != source.resolved_text():
         raise UserError(f"{run_dir}: the data lists differ from those of resolved.txt, so this is another run")
     sweep(run.path)
-    environment = describe_environment(threads=torch.get_num_threads(), world_size=world.size)
+    device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else world.device.type
+    environment = describe_environment(threads=torch.get_num_threads(), world_size=world.size, device=device)
+    if plan.resumed:
+        tell_differences(run.environment(), environment)
     run.write_start(to_dict(plan.config), environment, source.resolved_text())
     distributed.barrier()
     return run
+
+
+def tell_differences(before: dict, now: dict) -> None:
+    """Say what makes a resumed run no longer bitwise the uninterrupted one."""
+    flat_before, flat_now = flatten(before), flatten(now)
+    names = ("packages.torch", "threads", "world_size", "device", "machine")
+    changed = [f"{n} {flat_before.get(n)} -> {flat_now.get(n)}" for n in names if flat_before.get(n) != flat_now.get(n)]
+    if changed:
+        print(f"resumed, but not bitwise the run that never stopped: {', '.join(changed)}", flush=True)
 
 
 def load_last(run: RunFolder, method: Method, optimizer: torch.optim.Optimizer) -> int:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -102,3 +103,24 @@ def test_mistake_in_the_data_is_found_before_any_rank_starts(tmp_path, capsys):
     options = [*tiny_options(tmp_path / "run", train__batch_labeled=3), "--processes", "2"]
     assert run_command(train, options) == 2
     assert "train.batch_labeled 3 does not divide by 2 processes" in capsys.readouterr().err
+
+
+@pytest.mark.fault
+def test_lost_rank_ends_the_run_and_is_named(tmp_path):
+    run = tmp_path / "run"
+    options = tiny_options(run, train__steps=100000, train__log_every=1)
+    argv = [sys.executable, "-m", "scl_core.train", *options, "--processes", "2"]
+    process = subprocess.Popen(
+        argv, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=os.environ
+    )
+    try:
+        wait_for(lambda: (run / "metrics.jsonl").exists() and len(metrics(run)) >= 2)
+        torchrun = psutil.Process(process.pid).children()[0]
+        ranks = sorted(torchrun.children(), key=lambda child: child.pid)
+        ranks[1].kill()
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert json.loads((run / "status.json").read_text())["state"] == "failed"
+    assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks)

@@ -76,8 +76,8 @@ def delta_bars(table: IouTable, column: int = -1) -> go.Figure:
     reach = 1.25 * max(np.nanmax(np.abs(points), initial=0), 1)
     figure.update_xaxes(range=[-reach, reach], zeroline=True)
     figure.update_traces(showlegend=False)
-    title = f"IoU of {plain(table.labels[1:][column])} minus IoU of {plain(table.labels[0])}"
-    return _finish_bars(figure, title, "difference (percentage points)", len(table.classes))
+    meaning = f"{plain(table.labels[1:][column])} minus {plain(table.labels[0])} (percentage points)"
+    return _finish_bars(figure, "IoU difference", meaning, len(table.classes))
 
 
 def _marker(color: str | list[str], pattern: str | list[str]) -> dict:

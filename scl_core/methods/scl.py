@@ -148,6 +148,6 @@ class Scl(Method):
 
     def probe(self, batch, draws) -> Probe:
         """The first unlabeled pair of the batch, taken apart by the functions that training uses."""
-        generator = draws.generators(batch.positions[:1], "boxes")[0]
+        boxes, pairs = (draws.generators(batch.positions[:1], stream)[0] for stream in ("boxes", "pairs"))
         student, teacher = self.student, self.teacher.model
-        return make_probe(student, teacher, batch.unlabeled_a, batch.unlabeled_b, self.config, generator)
+        return make_probe(student, teacher, batch.unlabeled_a, batch.unlabeled_b, self.config, boxes, pairs)

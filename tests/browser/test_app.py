@@ -188,7 +188,7 @@ def test_two_runs_are_compared_and_saved_as_csv(page, server):
     write_run(server.runs, "better", gain=0.05)
     visit(page, server, "compare?runs=plain&runs=better")
     expect(page.locator(".js-plotly-plot")).to_have_count(3)
-    expect(page.get_by_text("IoU of B · teacher minus IoU of A · student")).to_be_visible()
+    expect(page.get_by_text("B · teacher minus A · student (percentage points)")).to_be_visible()
     with page.expect_download() as download:
         page.get_by_role("button", name="Download CSV").click()
     lines = Path(download.value.path()).read_text().splitlines()

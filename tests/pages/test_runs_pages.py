@@ -321,7 +321,7 @@ def test_two_runs_class_by_class_largest_gain_first(root, open_page):
     assert set(classes["Class"]) == set(CLASSES) and classes["Class"].iloc[-1] == "Train"
     assert classes.iloc[-1, 1:].isna().all()
     assert not app.warning
-    assert any("minus" in title for title in titles(app)) and "IoU by class" in titles(app)
+    assert titles(app) == ["IoU difference", "IoU by class", "mIoU"]
 
 
 def test_networks_of_one_run_are_compared_at_its_last_step(root, open_page):
