@@ -30,9 +30,9 @@ def pick_evaluations(found: dict[str, ev.Evaluation]) -> list[ev.Evaluation]:
 
 
 def show_classes(table: IouTable) -> None:
-    """IoU by class: the differences as a table to read and save and as bars, then all values as bars."""
-    several = len(table.labels) > 1
-    reading, drawing = st.columns([2, 3] if several else [1, 1], gap="large")
+    """IoU by class as a table to read and save, the differences as bars, all values as bars."""
+    others = table.labels[1:]
+    reading, *drawing = st.columns([2, 3], gap="large") if len(others) < 2 else [st.container(), *st.columns(2)]
     with reading:
         frame, formats = class_table(table)
         st.dataframe(frame, hide_index=True, placeholder="–", column_config=formats, height="content")
@@ -41,13 +41,10 @@ def show_classes(table: IouTable) -> None:
         st.download_button(
             "Download CSV", csv, "per_class_iou.csv", "text/csv", icon=":material/download:", on_click="ignore"
         )
-    with drawing:
-        for index, label in enumerate(table.labels[1:]):
-            st.plotly_chart(delta_bars(table, index), key=f"delta-{label}", alt="IoU differences by class")
-        if not several:
-            st.plotly_chart(per_class_bars(table), key="bars", alt="IoU by class")
-    if several:
-        st.plotly_chart(per_class_bars(table), key="bars", alt="IoU by class")
+    for index, label in enumerate(others):
+        place = drawing[index % len(drawing)]
+        place.plotly_chart(delta_bars(table, index), key=f"delta-{label}", alt="IoU differences by class")
+    (st if others else drawing[0]).plotly_chart(per_class_bars(table), key="bars", alt="IoU by class")
 
 
 def class_table(table: IouTable) -> tuple[pd.DataFrame, dict]:

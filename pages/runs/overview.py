@@ -23,13 +23,13 @@ def show_missing(name: str) -> None:
     st.code(plain_name(name), language=None)
 
 
-title, launch = st.columns([5, 1], vertical_alignment="bottom")
-title.title("Runs")
+head = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom")
+head.title("Runs", width="content")
 runs = store.summaries()
 if not runs:
     show_empty()
     st.stop()
-if launch.button("New run", icon=":material/add:", width="stretch"):
+if head.button("New run", icon=":material/add:"):
     st.switch_page("pages/runs/launch.py")
 
 names = [run.name for run in runs]
@@ -44,8 +44,8 @@ st.fragment(run_table.show, run_every=refresh_seconds)(wanted)
 if runs.skipped:
     st.caption(f"{runs.skipped} links in the runs folder were not followed.")
 
-picker, live_place = st.columns([6, 1], vertical_alignment="bottom")
-picked = picker.selectbox(
+row = st.container(horizontal=True, vertical_alignment="bottom")
+picked = row.selectbox(
     "Run",
     names,
     index=None,
@@ -56,4 +56,4 @@ picked = picker.selectbox(
     on_change=run_table.follow_selectbox,
 )
 if picked:
-    run_detail.show(next(run for run in runs if run.name == picked), live_place)
+    run_detail.show(next(run for run in runs if run.name == picked), row)

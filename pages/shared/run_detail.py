@@ -68,13 +68,13 @@ def show_numbers(status: RunStatus, records: list[dict], evaluations: list[dict]
     scored = [record for record in evaluations if record["split"] == "val" and record["network"] == network]
     scores = [record["mean_iou"] for record in scored if record["mean_iou"] is not None]
     seconds = seconds_per_step(records)
-    state, best, last, speed = st.columns(4)
+    counting = "On the validation list, of the network that counts"
+    speed = f"{seconds:.2f} s" if seconds else "–"
+    state, best, last, pace = st.columns([3, 2, 2, 2])
     state.metric("State", state_label(status.state), help=STATE_MEANINGS.get(status.state))
-    best.metric(
-        "Best mIoU", percent(max(scores, default=None)), help="On the validation list, of the network that counts"
-    )
-    last.metric("Last mIoU", percent(scores[-1] if scores else None))
-    speed.metric("Time per step", f"{seconds:.2f} s" if seconds else "–", help="Median of the last 50 steps")
+    best.metric("Best mIoU", percent(max(scores, default=None)), help=counting)
+    last.metric("Last mIoU", percent(scores[-1] if scores else None), help=counting)
+    pace.metric("Time per step", speed, help="Median of the last 50 steps")
     step, steps = status.step or 0, status.steps
     if steps:
         left = f" · about {duration((steps - step) * seconds)} left" if seconds and status.active else ""

@@ -179,6 +179,32 @@ def test_a_running_run_is_live_until_paused_and_can_be_stopped(root, open_page, 
     assert asked == [root / "busy"]
 
 
+def test_a_run_that_was_asked_to_stop_can_be_killed(root, open_page, monkeypatch):
+    start_running(write_run(root, "busy", state="running", step=100))
+    (root / ".launch").mkdir()
+    write_json(root / ".launch" / "busy.stop.json", describe_process())
+    killed = []
+    monkeypatch.setattr(launch, "kill", lambda path: killed.append(Path(path)))
+    app = open_page(run="busy")
+    assert "stopping" in app.metric[0].value
+    assert not [button for button in app.button if button.key == "stop"]
+    app.button(key="kill").click()
+    run(app)
+    assert killed == [root / "busy"]
+
+
+def test_a_stopped_run_with_a_checkpoint_is_resumed_on_as_many_processes(root, open_page, monkeypatch):
+    folder = write_run(root, "paused", state="stopped", step=100)
+    write_json(folder / "environment.json", {"world_size": 2})
+    (folder / "checkpoints" / "00000100").mkdir(parents=True)
+    resumed = []
+    monkeypatch.setattr(launch, "resume", lambda path, processes: resumed.append((Path(path), processes)))
+    app = open_page(run="paused")
+    app.button(key="resume").click()
+    run(app)
+    assert resumed == [(folder, 2)]
+
+
 def test_an_action_that_fails_says_so_in_plain_words(root, open_page):
     folder = write_run(root, "busy", state="running", step=100)
     start_running(folder)
