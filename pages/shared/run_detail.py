@@ -74,7 +74,7 @@ def show_numbers(status: RunStatus, records: list[dict], evaluations: list[dict]
     state.metric("State", state_label(status.state), help=STATE_MEANINGS.get(status.state))
     best.metric("Best mIoU", percent(max(scores, default=None)), help=counting)
     last.metric("Last mIoU", percent(scores[-1] if scores else None), help=counting)
-    pace.metric("Time per step", speed, help="Median of the last 50 steps")
+    pace.metric("Step time", speed, help="Median of the last 50 steps")
     step, steps = status.step or 0, status.steps
     if steps:
         left = f" · about {duration((steps - step) * seconds)} left" if seconds and status.active else ""
