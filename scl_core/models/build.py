@@ -8,12 +8,10 @@ from torch import nn
 
 from scl_core.errors import UserError
 from scl_core.models.deeplabv3plus import DeepLabV3Plus
-from scl_core.models.encoders import ENCODERS
+from scl_core.models.encoders import ENCODERS, OUTPUT_STRIDES, make_encoder
 from scl_core.models.user_module import load_user_segmenter
 from scl_core.models.weights import load_weights
 from scl_core.settings import setting
-
-OUTPUT_STRIDES = (8, 16)
 
 
 @dataclass
@@ -25,8 +23,11 @@ class ModelConfig:
     )
     width: float = setting(1.0, "Channels of mobilenet_v2, as a share of the published ones.", low=0.1, high=4.0)
     output_stride: int | None = setting(
-        None, "Input pixels a side of one deep cell; empty = 16.", choices=(None, *OUTPUT_STRIDES)
+        None,
+        "Input pixels a side of one deep cell; empty = 16 (8 for wide_resnet38, which has no other).",
+        choices=(None, *OUTPUT_STRIDES),
     )
+    deep_stem: bool = setting(False, "Begin a resnet with three 3x3 convolutions instead of one of 7x7.")
     decoder_channels: int = setting(256, "Channels of pyramid and decoder.", low=8)
     weights: str | None = setting(
         None, "First weights: imagenet, a file (.safetensors, .pth, .pt), or the folder of a run; empty = random."
@@ -40,14 +41,16 @@ def build_segmenter(
     decoder_channels: int = 256,
     width: float = 1.0,
     *,
+    deep_stem: bool = False,
     effective_batch: int | None = None,
 ) -> nn.Module:
     """Build a segmentation network with random weights.
 
     `encoder` is a name of `ENCODERS`, or `module:callable` of the user's own. The network maps images [B, 3, H, W] of
-    any size to `.logits` [B, num_classes, H, W] and `.features` [B, D, h, w]. `effective_batch` is the number of
-    pictures in one training call over all processes: with one picture the pyramid's mean is normalised over its
-    channels, with a warning.
+    any size to `.logits` [B, num_classes, H, W] and `.features` [B, D, h, w]. `output_stride` is 16 or 8, by default 16
+    (wide_resnet38 has 8 alone, and the decoder of Kim et al. 2020); `deep_stem` is a setting of the resnets.
+    `effective_batch` is the number of pictures in one training call over all processes: with one picture the pyramid's
+    mean is normalised over its channels, with a warning.
     Raises `UserError` for an unknown encoder or a setting it has not.
     """
     if ":" in encoder:
@@ -56,8 +59,9 @@ def build_segmenter(
         nearest = difflib.get_close_matches(encoder, ENCODERS, n=1, cutoff=0.0)[0]
         known = f"choose one of {', '.join(ENCODERS)}, or module:callable of your own"
         raise UserError(f"model.encoder {encoder!r} does not exist; the nearest is {nearest}: {known}")
-    if output_stride not in (None, *OUTPUT_STRIDES):
-        raise UserError(f"model.output_stride {output_stride}: {encoder} has {' or '.join(map(str, OUTPUT_STRIDES))}")
+    kind = ENCODERS[encoder]
+    stride = output_stride or kind.output_strides[0]
+    backbone = make_encoder(encoder, stride, width, deep_stem)
     one_picture = effective_batch == 1
     if one_picture:
         warnings.warn(
@@ -65,8 +69,7 @@ def build_segmenter(
             UserWarning,
             stacklevel=2,
         )
-    stride = output_stride or 16
-    return DeepLabV3Plus(ENCODERS[encoder](stride, width), num_classes, stride, decoder_channels, one_picture)
+    return DeepLabV3Plus(backbone, num_classes, stride, decoder_channels, one_picture, kind.is_papers)
 
 
 def build_from_config(config: ModelConfig, num_classes: int, effective_batch: int | None = None) -> nn.Module:
@@ -77,8 +80,9 @@ def build_from_config(config: ModelConfig, num_classes: int, effective_batch: in
         config.output_stride,
         config.decoder_channels,
         config.width,
+        deep_stem=config.deep_stem,
         effective_batch=effective_batch,
     )
     if config.weights:
-        load_weights(network, config.weights, config.encoder, config.width)
+        load_weights(network, config.weights, config.encoder, config.width, config.deep_stem)
     return network

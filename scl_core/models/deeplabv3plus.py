@@ -1,4 +1,8 @@
-"""DeepLabV3+: an encoder, atrous spatial pyramid pooling, and a light decoder (Chen et al. 2018)."""
+"""DeepLabV3+: an encoder, atrous spatial pyramid pooling, and a light decoder (Chen et al. 2018).
+
+With `plain_projections` it is the variant of Kim et al. 2020: the 1x1 convolutions that narrow the pyramid and the low
+map have no normalisation and no ReLU, the classifier no bias, and the picture's mean is the pyramid's first branch.
+"""
 
 from typing import NamedTuple
 
@@ -15,7 +19,7 @@ class SegmenterOutput(NamedTuple):
     """What every segmenter returns."""
 
     logits: Tensor  # [B, C, H, W], at the input's size, before softmax
-    features: Tensor  # [B, D, h, w], what the classifier reads, at about a quarter of the input's size
+    features: Tensor  # [B, D, h, w], what the classifier reads, at the size of the encoder's low map
 
 
 class ImagePool(nn.Module):
@@ -41,45 +45,62 @@ class AtrousPyramid(nn.Module):
     would depend on the process that makes it.
     """
 
-    def __init__(self, in_channels: int, channels: int, output_stride: int, one_picture: bool):
+    def __init__(
+        self, in_channels: int, channels: int, output_stride: int, one_picture: bool, plain_projections: bool = False
+    ):
         super().__init__()
         rates = [rate * 16 // output_stride for rate in RATES_AT_STRIDE_16]
         atrous = [conv_norm(in_channels, channels, 3, dilation=rate) for rate in rates]
         pool = ImagePool(in_channels, channels, one_picture)
-        self.branches = nn.ModuleList([conv_norm(in_channels, channels), *atrous, pool])
-        self.join = conv_norm(channels * len(self.branches), channels)
+        convs = [conv_norm(in_channels, channels), *atrous]
+        self.branches = nn.ModuleList([pool, *convs] if plain_projections else [*convs, pool])
+        self.join = narrowing(channels * len(self.branches), channels, plain_projections)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.join(torch.cat([branch(x) for branch in self.branches], dim=1))
 
 
+def narrowing(in_channels: int, channels: int, plain: bool) -> nn.Module:
+    return nn.Conv2d(in_channels, channels, 1, bias=False) if plain else conv_norm(in_channels, channels)
+
+
 class DeepLabV3Plus(nn.Module):
-    """Encoder, pyramid and decoder; the decoder adds the encoder's map of stride 4 to the pyramid's.
+    """Encoder, pyramid and decoder; the decoder adds the encoder's low map to the pyramid's.
 
     That map is narrowed to a quarter of `decoder_channels`, to 48 at most: 48 of 256 in the paper.
     """
 
     def __init__(
-        self, encoder: nn.Module, num_classes: int, output_stride: int, decoder_channels: int, one_picture: bool = False
+        self,
+        encoder: nn.Module,
+        num_classes: int,
+        output_stride: int,
+        decoder_channels: int,
+        one_picture: bool = False,
+        plain_projections: bool = False,
     ):
         super().__init__()
         low_channels = min(48, decoder_channels // 4)
         self.encoder = encoder
-        self.pyramid = AtrousPyramid(encoder.deep_channels, decoder_channels, output_stride, one_picture)
-        self.low_level = conv_norm(encoder.low_channels, low_channels)
+        self.pyramid = AtrousPyramid(
+            encoder.deep_channels, decoder_channels, output_stride, one_picture, plain_projections
+        )
+        self.low_level = narrowing(encoder.low_channels, low_channels, plain_projections)
         self.decoder = nn.Sequential(
             conv_norm(decoder_channels + low_channels, decoder_channels, 3),
             conv_norm(decoder_channels, decoder_channels, 3),
         )
-        self.classifier = nn.Conv2d(decoder_channels, num_classes, 1)
+        self.classifier = nn.Conv2d(decoder_channels, num_classes, 1, bias=not plain_projections)
         for part in (self.pyramid, self.low_level, self.decoder):
             initialise(part)
         nn.init.kaiming_normal_(self.classifier.weight, mode="fan_in", nonlinearity="linear")
-        nn.init.zeros_(self.classifier.bias)
+        if self.classifier.bias is not None:
+            nn.init.zeros_(self.classifier.bias)
 
     def forward(self, images: Tensor) -> SegmenterOutput:
-        """images [B, 3, H, W], H and W at least 1 -> logits [B, C, H, W], features [B, decoder_channels, H/4, W/4].
+        """images [B, 3, H, W], H and W at least 1 -> logits [B, C, H, W], features [B, decoder_channels, h, w].
 
+        h and w are those of the low map: H/4 and W/4, or H/2 and W/2 with wide_resnet38.
         Raises `UserError` when batch norm has one value a channel to learn from: one picture of one deep cell.
         """
         try:

@@ -1,8 +1,27 @@
-"""Parts that encoders and decoder share: the convolution with its normalisation, first weights, resizing."""
+"""Parts that encoders and decoder share: strides, the convolution with its normalisation, first weights, resizing."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+class StrideBudget:
+    """Hands out (stride, dilation before the block, dilation after it) until the output stride is used up."""
+
+    def __init__(self, output_stride: int, stride_so_far: int):
+        self.output_stride, self.stride, self.dilation = output_stride, stride_so_far, 1
+
+    def take(self, stride: int) -> tuple[int, int, int]:
+        before = self.dilation
+        if self.stride * stride > self.output_stride:
+            self.dilation *= stride
+            return 1, before, self.dilation
+        self.stride *= stride
+        return stride, before, self.dilation
+
+
+def conv3x3(in_channels: int, out_channels: int, stride: int, dilation: int) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, 3, stride, padding=dilation, dilation=dilation, bias=False)
 
 
 def conv_norm(

@@ -14,6 +14,8 @@ from scl_core.storage.weights import check_tensors, read_weights
 
 IMAGENET = {
     "resnet18": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+    "resnet50": "https://download.pytorch.org/models/resnet50-11ad3fa6.pth",
+    "resnet101": "https://download.pytorch.org/models/resnet101-cd907fc2.pth",
     "mobilenet_v2": "https://download.pytorch.org/models/mobilenet_v2-7ebf99e0.pth",
 }
 CLASSIFIER_PREFIXES = ("fc.", "classifier.")
@@ -21,7 +23,9 @@ NESTED_UNDER = ("state_dict", "model", "model_state_dict")
 SHOWN_NAMES = 4
 
 
-def load_weights(model: nn.Module, weights: str | Path, encoder: str, width: float = 1.0) -> None:
+def load_weights(
+    model: nn.Module, weights: str | Path, encoder: str, width: float = 1.0, deep_stem: bool = False
+) -> None:
     """Load `weights` into `model`, all of it or nothing.
 
     `weights` is `imagenet` (the encoder's weights, downloaded once), a file of the whole segmenter, of its encoder or
@@ -30,7 +34,7 @@ def load_weights(model: nn.Module, weights: str | Path, encoder: str, width: flo
     the missing, unexpected and mis-shaped names are listed.
     """
     if str(weights) == "imagenet":
-        tensors = download_imagenet(encoder, width)
+        tensors = download_imagenet(encoder, width, deep_stem)
     elif Path(weights).is_dir():
         tensors = read_run(Path(weights))
     else:
@@ -40,12 +44,17 @@ def load_weights(model: nn.Module, weights: str | Path, encoder: str, width: flo
     fit(model, tensors, str(weights))
 
 
-def download_imagenet(encoder: str, width: float) -> dict[str, Tensor]:
+def download_imagenet(encoder: str, width: float, deep_stem: bool = False) -> dict[str, Tensor]:
     """torchvision's ImageNet weights of `encoder`, from torch's download cache where they are already there."""
     if encoder not in IMAGENET or width != 1.0:
         known = ", ".join(IMAGENET)
         raise UserError(
             f"model.weights imagenet: there are files for {known} of width 1.0, not for {encoder} of width {width}"
+        )
+    if deep_stem:
+        raise UserError(
+            f"model.weights imagenet: the file of {encoder} begins with one 7x7 convolution: set model.deep_stem to "
+            "false, or give the file of a network with a deep stem"
         )
     url = IMAGENET[encoder]
     try:

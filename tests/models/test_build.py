@@ -20,6 +20,9 @@ def test_an_unknown_encoder_names_the_nearest_and_the_list():
     [
         ({"encoder": "resnet18", "output_stride": 32}, "output_stride 32: resnet18 has 8 or 16"),
         ({"encoder": "resnet18", "width": 0.5}, "width 0.5 is a setting of mobilenet_v2"),
+        ({"encoder": "wide_resnet38", "output_stride": 16}, "output_stride 16: wide_resnet38 has 8$"),
+        ({"encoder": "wide_resnet38", "width": 0.5}, "width 0.5 is a setting of mobilenet_v2"),
+        ({"encoder": "mobilenet_v2", "deep_stem": True}, "deep_stem is a setting of resnet18, resnet50, resnet101"),
     ],
 )
 def test_a_setting_the_encoder_has_not_is_refused(settings, message):
@@ -32,6 +35,18 @@ def test_every_setting_says_what_it_is():
         assert field.metadata["help"]
         choices = field.metadata["choices"]
         assert not choices or field.default in choices
+
+
+@pytest.mark.parametrize("encoder", ["resnet50", "resnet101"])
+@pytest.mark.parametrize("output_stride", [None, 8, 16])
+def test_the_larger_resnets_are_built_at_both_strides(encoder, output_stride):
+    with torch.device("meta"):
+        network = build_segmenter(encoder, 19, output_stride, deep_stem=True).eval()
+        out = network(torch.zeros(1, 3, 65, 97))
+        deep = network.encoder(torch.zeros(1, 3, 65, 97))[1]
+    assert out.logits.shape == (1, 19, 65, 97)
+    assert out.features.shape == (1, 256, 17, 25)
+    assert deep.shape == (1, 2048, 9, 13) if output_stride == 8 else (1, 2048, 5, 7)
 
 
 def test_config_builds_the_same_network_as_the_call():

@@ -1,9 +1,14 @@
 """Encoders: torchvision's names, shapes and counts; the dilated encoder sees what the strided one sees."""
 
+from functools import partial
+
 import pytest
 import torch
 
-from scl_core.models.encoders import MobileNetV2, ResNet18, multiple_of_8
+from scl_core.models.encoders import ENCODERS, make_encoder
+from scl_core.models.mobilenet import MobileNetV2, multiple_of_8
+
+ResNet18 = partial(make_encoder, "resnet18")
 
 MOBILENET_SHAPES = {
     "features.0.0.weight": (32, 3, 3, 3),
@@ -33,21 +38,73 @@ RESNET_SHAPES = {
     "layer4.0.downsample.0.weight": (512, 256, 1, 1),
     "layer4.1.bn2.weight": (512,),
 }
+BOTTLENECK_SHAPES = {
+    "conv1.weight": (64, 3, 7, 7),
+    "layer1.0.conv1.weight": (64, 64, 1, 1),
+    "layer1.0.conv2.weight": (64, 64, 3, 3),
+    "layer1.0.conv3.weight": (256, 64, 1, 1),
+    "layer1.0.downsample.0.weight": (256, 64, 1, 1),
+    "layer1.2.bn3.running_mean": (256,),
+    "layer2.0.conv1.weight": (128, 256, 1, 1),
+    "layer2.0.downsample.1.weight": (512,),
+    "layer3.5.conv2.weight": (256, 256, 3, 3),
+    "layer4.0.downsample.0.weight": (2048, 1024, 1, 1),
+    "layer4.2.bn3.num_batches_tracked": (),
+}
+RESNET101_SHAPES = {"layer3.22.conv3.weight": (1024, 256, 1, 1)}
+DEEP_STEM_SHAPES = {
+    "conv1.0.weight": (64, 3, 3, 3),
+    "conv1.1.running_var": (64,),
+    "conv1.3.weight": (64, 64, 3, 3),
+    "conv1.4.bias": (64,),
+    "conv1.6.weight": (128, 64, 3, 3),
+    "bn1.weight": (128,),
+    "layer1.0.conv1.weight": (64, 128, 1, 1),
+    "layer1.0.downsample.0.weight": (256, 128, 1, 1),
+    "layer1.1.conv1.weight": (64, 256, 1, 1),
+}
 
 
 @pytest.mark.parametrize(
     ("encoder", "shapes", "entries", "parameters"),
-    [(MobileNetV2(), MOBILENET_SHAPES, 312, 2_223_872), (ResNet18(), RESNET_SHAPES, 120, 11_176_512)],
+    [
+        ("mobilenet_v2", MOBILENET_SHAPES, 312, 2_223_872),
+        ("resnet18", RESNET_SHAPES, 120, 11_176_512),
+        ("resnet50", BOTTLENECK_SHAPES, 318, 25_557_032 - 2_049_000),
+        ("resnet101", BOTTLENECK_SHAPES | RESNET101_SHAPES, 624, 44_549_160 - 2_049_000),
+    ],
 )
 def test_names_shapes_and_counts_are_torchvisions(encoder, shapes, entries, parameters):
+    """The published counts of the two larger ones include a classifier of 2,048 x 1,000 weights and 1,000 biases."""
+    with torch.device("meta"):
+        encoder = make_encoder(encoder, 16)
     stored = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
     assert {name: stored.get(name) for name in shapes} == shapes
     assert len(stored) == entries
     assert sum(parameter.numel() for parameter in encoder.parameters()) == parameters
 
 
+def test_the_deep_stem_is_named_as_in_the_networks_that_have_one():
+    with torch.device("meta"):
+        stored = {
+            name: tuple(tensor.shape) for name, tensor in make_encoder("resnet50", 16, 1.0, True).state_dict().items()
+        }
+    assert {name: stored.get(name) for name in DEEP_STEM_SHAPES} == DEEP_STEM_SHAPES
+    assert "conv1.weight" not in stored
+
+
+def test_the_deep_stem_halves_the_size_and_sees_more_than_one_convolution():
+    stem = make_encoder("resnet18", 16, 1.0, True).conv1.eval()
+    image = torch.zeros(1, 3, 33, 33)
+    flat = stem(image)
+    assert flat.shape == (1, 128, 17, 17)
+    image[:, :, 16, 16] = 1
+    moved = (stem(image) - flat).abs().sum((0, 1)) > 0
+    assert moved[5:12, 5:12].any(0).sum() == moved[5:12, 5:12].any(1).sum() == moved.any(0).sum() == 5
+
+
 def test_only_the_layers_that_change_the_size_have_a_projection():
-    names = ResNet18().state_dict()
+    names = ResNet18(16).state_dict()
     assert {name.split(".")[0] for name in names if "downsample" in name} == {"layer2", "layer3", "layer4"}
 
 
@@ -60,11 +117,11 @@ def test_channels_of_a_narrow_mobilenet_are_the_published_ones():
 
 
 @pytest.mark.parametrize("output_stride", [8, 16])
-@pytest.mark.parametrize("encoder", [ResNet18, MobileNetV2])
+@pytest.mark.parametrize("encoder", ["resnet18", "resnet50", "mobilenet_v2"])
 def test_dilation_computes_what_the_stride_skips(encoder, output_stride):
     torch.manual_seed(0)
-    strided = encoder(output_stride=32).double().eval()
-    dilated = encoder(output_stride=output_stride).double().eval()
+    strided = ENCODERS[encoder].make(output_stride=32).double().eval()
+    dilated = make_encoder(encoder, output_stride).double().eval()
     dilated.load_state_dict(strided.state_dict())
     images = torch.randn(1, 3, 75, 101, dtype=torch.float64)
     low_strided, deep_strided = strided(images)

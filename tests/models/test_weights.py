@@ -204,6 +204,17 @@ def test_imagenet_is_there_for_the_published_widths_alone():
         load_weights(network, "imagenet", "mobilenet_v2", width=0.35)
 
 
+def test_imagenet_has_no_deep_stem():
+    network = build_segmenter("resnet18", 3, decoder_channels=16, deep_stem=True)
+    with pytest.raises(UserError, match="begins with one 7x7 convolution: set model.deep_stem to false"):
+        load_weights(network, "imagenet", "resnet18", deep_stem=True)
+
+
+@pytest.mark.parametrize(("encoder", "digits"), [("resnet50", "11ad3fa6"), ("resnet101", "cd907fc2")])
+def test_the_larger_resnets_have_their_official_address(encoder, digits):
+    assert IMAGENET[encoder] == f"https://download.pytorch.org/models/{encoder}-{digits}.pth"
+
+
 def test_imagenet_without_network_says_what_to_do(tmp_path, monkeypatch):
     """The real download, sent to a port where nobody listens."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
