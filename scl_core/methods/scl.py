@@ -2,16 +2,21 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from scl_core.cutmix import box_owner, cutmix, sample_boxes
+from scl_core.cutmix import cutmix
 from scl_core.distributed import global_mean
 from scl_core.ema import EmaTeacher
-from scl_core.errors import UserError
 from scl_core.losses.consistency import consistency_sum
-from scl_core.losses.structured import structured_consistency_sum
 from scl_core.methods.base import Method, StepDraws
+from scl_core.methods.parts import (
+    check_loss_boxes,
+    draw_owner,
+    mixed_probs,
+    smallest_part,
+    structured_term,
+    two_logits,
+)
 from scl_core.probe import Probe, make_probe
 from scl_core.schedule import unlabeled_factor
 from scl_core.settings import setting
@@ -46,16 +51,7 @@ class SclConfig:
     joint_forward: bool = setting(True, "Labeled and mixed pictures in one forward pass, so batch norm sees both.")
 
     def __post_init__(self):
-        if self.num_loss_boxes is not None and self.num_loss_boxes > self.num_boxes:
-            raise UserError(
-                f"method.num_loss_boxes {self.num_loss_boxes} is more than method.num_boxes {self.num_boxes}: "
-                f"at most {self.num_boxes} boxes can have a loss"
-            )
-
-    @property
-    def loss_boxes(self) -> int:
-        """How many boxes have a structured loss."""
-        return self.num_boxes if self.num_loss_boxes is None else self.num_loss_boxes
+        check_loss_boxes(self)
 
 
 class Scl(Method):
@@ -71,67 +67,26 @@ class Scl(Method):
     @classmethod
     def smallest_forward(cls, config, train):
         """The labeled pictures alone before the unlabeled part, the smaller part where each has its own pass."""
-        if config.joint_forward and config.start == 0:
-            return train.batch_labeled + train.batch_unlabeled
-        return train.batch_labeled if config.joint_forward else min(train.batch_labeled, train.batch_unlabeled)
+        return smallest_part(config.joint_forward, config.start, train)
 
     def forward(self, batch, draws):
         """The terms `supervised`, and from the start of the unlabeled part `consistency` and `structured`."""
         window = self.config.relaxation_window
         if self.unlabeled_factor(draws.step) == 0.0:
             return {"supervised": self.supervised_loss(self.student(batch.images).logits, batch.labels, window)}
-        owner = self.draw_owner(batch.unlabeled_a, batch.positions, draws)
+        owner = draw_owner(batch.unlabeled_a, batch.positions, draws, self.config)
         mixed = cutmix(batch.unlabeled_a.strong[0], batch.unlabeled_b.strong[0], owner)
-        logits, mixed_logits = self.student_logits(batch.images, mixed)
+        logits, mixed_logits = two_logits(self.student, batch.images, mixed, self.config.joint_forward)
         terms = {"supervised": self.supervised_loss(logits, batch.labels, window)}
         return terms | self.unlabeled_terms(batch, mixed_logits, owner, draws)
 
     def unlabeled_terms(self, batch, mixed_logits: Tensor, owner: Tensor, draws: StepDraws) -> dict[str, Tensor]:
         """Eq. 4 over the picture and eq. 10 in the boxes, each over the pictures of all ranks."""
-        config = self.config
-        teacher = self.teacher_probs(batch, owner)
+        teacher = mixed_probs(self.teacher.model, batch.unlabeled_a, batch.unlabeled_b, owner)
         student = mixed_logits.softmax(1)
         valid = cutmix(batch.unlabeled_a.valid, batch.unlabeled_b.valid, owner)
-        pairs = draws.generators(batch.positions, "pairs") if config.max_pairs is not None else None
-        structured = structured_consistency_sum(
-            student,
-            teacher,
-            owner,
-            config.num_boxes,
-            config.loss_boxes,
-            max_pairs=config.max_pairs,
-            generator=pairs,
-            valid=valid,
-            box_reduction=config.box_reduction,
-        )
-        consistency = consistency_sum(student, teacher, valid)
-        return {"consistency": global_mean(*consistency), "structured": global_mean(*structured)}
-
-    def draw_owner(self, views, positions, draws: StepDraws) -> Tensor:
-        """Boxes for each pair and which of them each pixel shows, [B, H, W]."""
-        height, width = views.weak.shape[-2:]
-        config = self.config
-        owners = [
-            box_owner(
-                sample_boxes(height, width, config.num_boxes, config.total_area, config.area_mode, g), height, width
-            )
-            for g in draws.generators(positions, "boxes")
-        ]
-        return torch.stack(owners).to(views.weak.device)
-
-    def student_logits(self, images: Tensor, mixed: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the labeled and of the mixed pictures, in one pass where they have one size."""
-        if self.config.joint_forward and images.shape[1:] == mixed.shape[1:]:
-            logits = self.student(torch.cat([images, mixed])).logits
-            return logits[: len(images)], logits[len(images) :]
-        return self.student(images).logits, self.student(mixed).logits
-
-    @torch.no_grad()
-    def teacher_probs(self, batch, owner: Tensor) -> Tensor:
-        """The teacher on both whole pictures, its predictions mixed by the same boxes; [B, C, H, W]."""
-        pictures = torch.cat([batch.unlabeled_a.weak, batch.unlabeled_b.weak])
-        probs_a, probs_b = self.teacher.model(pictures).logits.softmax(1).chunk(2)
-        return cutmix(probs_a, probs_b, owner)
+        structured = structured_term(student, teacher, owner, valid, batch.positions, draws, self.config)
+        return {"consistency": global_mean(*consistency_sum(student, teacher, valid)), "structured": structured}
 
     def unlabeled_factor(self, step: int) -> float:
         """The share of the unlabeled weights that holds at this step."""

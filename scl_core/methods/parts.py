@@ -1,0 +1,156 @@
+"""What methods that mix pictures share and call: boxes, joint passes, mixed teachers, the structured term as an add-on.
+
+The nearest published relative of the add-on is IPixMatch (arXiv 2404.18891), which also lets relations between pixels
+supervise a semi-supervised network. As far as its summary tells, it compares distributions over space; here the
+cosine similarities of pairs of pixels inside CutMix boxes are compared (eqs. 5 to 10 of Kim et al. 2020).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from scl_core.cutmix import box_owner, cutmix, sample_boxes
+from scl_core.distributed import global_mean
+from scl_core.errors import UserError
+from scl_core.losses.structured import structured_consistency_sum
+from scl_core.methods.base import StepDraws
+from scl_core.settings import setting
+
+if TYPE_CHECKING:
+    from scl_core.data.batch import Views
+
+
+class BoxSettings(Protocol):
+    """The settings that the functions here read, under the names that `SclConfig` gives them."""
+
+    num_boxes: int
+    num_loss_boxes: int | None
+    max_pairs: int | None
+    total_area: float
+    area_mode: str
+    box_reduction: str
+
+
+@dataclass
+class StructuredSettings:
+    """The settings of the boxes and of the structured term as an add-on, for a method's config to begin with.
+
+    A config overrides `name`, and any other whose default is not the method's own; the order stays.
+    """
+
+    name: str = setting("", "The method.")
+    structured_weight: float = setting(
+        0.0, "Weight of the structured consistency in the boxes, added to the method's own terms; 0 = off.", low=0.0
+    )
+    num_boxes: int = setting(1, "CutMix boxes of each pair.", low=0)
+    num_loss_boxes: int | None = setting(
+        None, "Boxes with a structured loss, the last pasted (N_box); empty = all.", low=0
+    )
+    max_pairs: int | None = setting(
+        None, "Pixel pairs drawn in each box (N_pair, eq. 9); empty = every pair, exactly.", low=0
+    )
+    total_area: float = setting(0.5, "Share of the picture that the boxes take.", low=0.0, high=1.0)
+    area_mode: str = setting(
+        "union", "What total_area means: the covered share, or the areas' sum.", choices=("union", "sum")
+    )
+    box_reduction: str = setting("mean", "How the boxes' losses become one: eq. 8 has sum.", choices=("mean", "sum"))
+
+    def __post_init__(self):
+        check_loss_boxes(self)
+
+
+def check_loss_boxes(settings: BoxSettings) -> None:
+    """Raises `UserError` when more boxes are to have a loss than there are."""
+    if settings.num_loss_boxes is not None and settings.num_loss_boxes > settings.num_boxes:
+        raise UserError(
+            f"method.num_loss_boxes {settings.num_loss_boxes} is more than method.num_boxes {settings.num_boxes}: "
+            f"at most {settings.num_boxes} boxes can have a loss"
+        )
+
+
+def loss_boxes(settings: BoxSettings) -> int:
+    """How many boxes have a structured loss."""
+    return settings.num_boxes if settings.num_loss_boxes is None else settings.num_loss_boxes
+
+
+def draw_owner(
+    views: "Views", positions: tuple[int, ...], draws: StepDraws, settings: BoxSettings, stream: str = "boxes"
+) -> Tensor:
+    """Boxes for each pair and which of them each pixel shows, int64 [B, H, W]; a second mix takes another `stream`."""
+    height, width = views.weak.shape[-2:]
+    owners = [
+        box_owner(
+            sample_boxes(height, width, settings.num_boxes, settings.total_area, settings.area_mode, generator),
+            height,
+            width,
+        )
+        for generator in draws.generators(positions, stream)
+    ]
+    return torch.stack(owners).to(views.weak.device)
+
+
+def structured_term(
+    student: Tensor,
+    teacher: Tensor,
+    owner: Tensor,
+    valid: Tensor,
+    positions: tuple[int, ...],
+    draws: StepDraws,
+    settings: BoxSettings,
+    stream: str = "pairs",
+) -> Tensor:
+    """Eq. 10 of Kim et al. 2020, unweighted, over the pictures of all ranks.
+
+    `student`, `teacher`: probabilities [B, C, H, W] of the mixed pictures, no gradient reaches the teacher; `owner`
+    int64 and `valid` bool [B, H, W] of the mix. Pairs are drawn from `stream` where `settings.max_pairs` asks for it.
+    """
+    pairs = draws.generators(positions, stream) if settings.max_pairs is not None else None
+    total, count = structured_consistency_sum(
+        student,
+        teacher,
+        owner,
+        settings.num_boxes,
+        loss_boxes(settings),
+        max_pairs=settings.max_pairs,
+        generator=pairs,
+        valid=valid,
+        box_reduction=settings.box_reduction,
+    )
+    return global_mean(total, count)
+
+
+def two_logits(student: nn.Module, images: Tensor, others: Tensor, joint: bool) -> tuple[Tensor, Tensor]:
+    """Logits of `images` and `others`, in one pass where `joint` asks for it and they have one size."""
+    if joint and images.shape[1:] == others.shape[1:]:
+        logits = student(torch.cat([images, others])).logits
+        return logits[: len(images)], logits[len(images) :]
+    return student(images).logits, student(others).logits
+
+
+def smallest_part(joint: bool, start: float, train) -> int:
+    """Pictures in the smallest training pass of `two_logits`, when labels alone train up to `start`."""
+    if joint and start == 0:
+        return train.batch_labeled + train.batch_unlabeled
+    return train.batch_labeled if joint else min(train.batch_labeled, train.batch_unlabeled)
+
+
+@torch.no_grad()
+def mixed_probs(teacher: nn.Module, a: "Views", b: "Views", owner: Tensor) -> Tensor:
+    """The teacher on both whole weak pictures, its probabilities mixed by the boxes; [B, C, H, W], no gradient."""
+    probs_a, probs_b = teacher(torch.cat([a.weak, b.weak])).logits.softmax(1).chunk(2)
+    return cutmix(probs_a, probs_b, owner)
+
+
+@contextmanager
+def eval_mode(network: nn.Module) -> Iterator[None]:
+    """Running statistics in batch norm, unmoved, and back to the mode that the network was in."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
