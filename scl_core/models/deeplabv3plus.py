@@ -4,6 +4,8 @@ With `plain_projections` it is the variant of Kim et al. 2020: the 1x1 convoluti
 map have no normalisation and no ReLU, the classifier no bias, and the picture's mean is the pyramid's first branch.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -61,6 +63,7 @@ class AtrousPyramid(nn.Module):
 
 
 def narrowing(in_channels: int, channels: int, plain: bool) -> nn.Module:
+    """A 1x1 convolution to fewer channels: alone, or with its normalisation and ReLU."""
     return nn.Conv2d(in_channels, channels, 1, bias=False) if plain else conv_norm(in_channels, channels)
 
 
@@ -103,16 +106,34 @@ class DeepLabV3Plus(nn.Module):
         h and w are those of the low map: H/4 and W/4, or H/2 and W/2 with wide_resnet38.
         Raises `UserError` when batch norm has one value a channel to learn from: one picture of one deep cell.
         """
-        try:
-            low, deep = self.encoder(images)
+        return self.decode(*self.encode(images), images.shape[-2:])
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The encoder's maps, low [B, D, h, w] and deep [B, E, h', w']: what `decode` reads."""
+        with one_value_told(images.shape[-2:]):
+            return self.encoder(images)
+
+    def decode(self, low: Tensor, deep: Tensor, size: tuple[int, int]) -> SegmenterOutput:
+        """What `forward` makes of the encoder's two maps, as they are or perturbed, for pictures of `size` (H, W)."""
+        with one_value_told(size):
             high = resize(self.pyramid(deep), low.shape[-2:])
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            size = f"{images.shape[2]}x{images.shape[3]}"
-            raise UserError(
-                f"one picture of {size} leaves batch norm a single value per channel to train on: "
-                "use a larger crop or more pictures a step"
-            ) from error
         features = self.decoder(torch.cat([high, self.low_level(low)], dim=1))
-        return SegmenterOutput(resize(self.classifier(features), images.shape[-2:]), features)
+        return SegmenterOutput(self.classify(features, size), features)
+
+    def classify(self, features: Tensor, size: tuple[int, int]) -> Tensor:
+        """features [B, decoder_channels, h, w] -> logits [B, C, H, W] of pictures of `size` (H, W)."""
+        return resize(self.classifier(features), size)
+
+
+@contextmanager
+def one_value_told(size: tuple[int, int]) -> Iterator[None]:
+    """Turn batch norm's complaint about one value a channel into a `UserError` that names the picture's size."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            f"one picture of {size[0]}x{size[1]} leaves batch norm a single value per channel to train on: "
+            "use a larger crop or more pictures a step"
+        ) from error

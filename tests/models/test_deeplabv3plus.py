@@ -42,6 +42,13 @@ def test_features_are_what_the_classifier_reads():
     network = small().eval()
     out = network(torch.randn(1, 3, 30, 41))
     torch.testing.assert_close(out.logits, resize(network.classifier(out.features), (30, 41)))
+    assert torch.equal(out.logits, network.classify(out.features, (30, 41)))
+
+
+def test_encode_and_decode_are_the_whole_network():
+    network = small().eval()
+    images = torch.randn(2, 3, 30, 41)
+    assert torch.equal(network.decode(*network.encode(images), (30, 41)).logits, network(images).logits)
 
 
 def test_rates_double_at_stride_8():
