@@ -44,14 +44,20 @@ def input_size(config: FileSettings) -> tuple[int, int] | None:
 
 
 def open_lists(
-    config: FileSettings, class_names: tuple[str, ...], palette: np.ndarray, entries: dict[str, list[Entry]]
+    config: FileSettings,
+    class_names: tuple[str, ...],
+    palette: np.ndarray,
+    entries: dict[str, list[Entry]],
+    root: Path | None = None,
+    list_class: type[FileList] = FileList,
 ) -> DataSource:
     """Open a data set from the entries of its lists ("labeled", and where known "unlabeled", "val", "test").
 
+    Paths are relative to `root`, by default the settings' own; `list_class` may decode masks in its own way.
     Masks named in "unlabeled" are taken out of it; the "train" list keeps those that are there.
     Raises UserError for a missing file or mask, and for a picture both trained on and evaluated on.
     """
-    root, size = Path(config.root), input_size(config)
+    root, size = root or Path(config.root), input_size(config)
     cache = PictureCache(config.cache_mb * 2**20)
     used = {name: listed for name, listed in entries.items() if listed}
     known = used.get("unlabeled", [])
@@ -63,7 +69,7 @@ def open_lists(
     _refuse_leaks(used)
     used["train"] = _with_masks(root, used["labeled"], known)
     lists = {
-        name: FileList(root, listed, len(class_names), size, cache, config.max_pixels)
+        name: list_class(root, listed, len(class_names), size, cache, config.max_pixels)
         for name, listed in used.items()
         if listed
     }

@@ -104,7 +104,7 @@ class FileList(PictureList):
         entry = self.entries[i]
         if entry.mask is None:
             raise UserError(f"{self.place(i)}: this picture has no mask")
-        mask = read_mask(self.root / entry.mask, self.num_classes, self.max_pixels)
+        mask = self.read_classes(self.root / entry.mask)
         size = picture_size(self.place(i), self.max_pixels)
         if mask.shape != size:
             raise UserError(
@@ -112,6 +112,10 @@ class FileList(PictureList):
                 f"{entry.image} is {size[1]} x {size[0]} (width x height, upright); they must be the same"
             )
         return mask
+
+    def read_classes(self, path: Path) -> np.ndarray:
+        """Decode a mask file to uint8 [H, W] of class indices, 255 = ignore; a data set may store something else."""
+        return read_mask(path, self.num_classes, self.max_pixels)
 
 
 @dataclass

@@ -32,6 +32,7 @@ class EncoderKind:
 
 
 def resnet(block: type, *blocks: int) -> EncoderKind:
+    """A ResNet with so many blocks of one kind in each stage."""
     return EncoderKind(partial(ResNet, block, blocks), has_deep_stem=True)
 
 
