@@ -1,7 +1,15 @@
 """The loss terms, pure functions of predictions; each has a `_sum` form, (total, count), for means over ranks."""
 
 from scl_core.losses.consistency import consistency_loss
+from scl_core.losses.region import mask_average_pool, region_feature_contrast, region_mask_contrast
 from scl_core.losses.structured import structured_consistency_loss
 from scl_core.losses.supervised import relaxed_cross_entropy
 
-__all__ = ["consistency_loss", "relaxed_cross_entropy", "structured_consistency_loss"]
+__all__ = [
+    "consistency_loss",
+    "mask_average_pool",
+    "region_feature_contrast",
+    "region_mask_contrast",
+    "relaxed_cross_entropy",
+    "structured_consistency_loss",
+]
