@@ -61,7 +61,7 @@ def test_setting_of_another_method_is_refused():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"method.name": "nope"}, "method.name 'nope' does not exist: choose one of supervised, scl"),
+        ({"method.name": "nope"}, "method.name 'nope' does not exist: choose one of supervised, "),
         ({"train.steps": "many"}, "train.steps 'many' is not a whole number"),
         ({"train.steps": 0}, "train.steps 0 is out of range: allowed are values from 1 up"),
         ({"train.optimizer": "lbfgs"}, "train.optimizer 'lbfgs' is not one of sgd, adamw"),

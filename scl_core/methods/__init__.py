@@ -1,9 +1,16 @@
 """The training methods by name; comparing two of them is a difference of config files, not of loops."""
 
 from scl_core.methods.base import Method, StepDraws
+from scl_core.methods.cutmix_seg import CutmixSeg
+from scl_core.methods.mean_teacher import MeanTeacher
 from scl_core.methods.scl import Scl
 from scl_core.methods.supervised import Supervised
 
-METHODS: dict[str, type[Method]] = {"supervised": Supervised, "scl": Scl}
+METHODS: dict[str, type[Method]] = {
+    "supervised": Supervised,
+    "mean_teacher": MeanTeacher,
+    "cutmix_seg": CutmixSeg,
+    "scl": Scl,
+}
 
 __all__ = ["METHODS", "Method", "StepDraws"]

@@ -139,9 +139,14 @@ def smallest_part(joint: bool, start: float, train) -> int:
 
 
 @torch.no_grad()
+def teacher_probs(teacher: nn.Module, pictures: Tensor) -> Tensor:
+    """What a frozen teacher makes of whole pictures [B, 3, H, W]: probabilities [B, C, H, W], no gradient."""
+    return teacher(pictures).logits.softmax(1)
+
+
 def mixed_probs(teacher: nn.Module, a: "Views", b: "Views", owner: Tensor) -> Tensor:
     """The teacher on both whole weak pictures, its probabilities mixed by the boxes; [B, C, H, W], no gradient."""
-    probs_a, probs_b = teacher(torch.cat([a.weak, b.weak])).logits.softmax(1).chunk(2)
+    probs_a, probs_b = teacher_probs(teacher, torch.cat([a.weak, b.weak])).chunk(2)
     return cutmix(probs_a, probs_b, owner)
 
 
