@@ -1,13 +1,18 @@
 """The segmenter's settings: what is refused, and how."""
 
 import dataclasses
+import re
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
 
 from scl_core.errors import UserError
-from scl_core.models import ModelConfig, build_from_config, build_segmenter
+from scl_core.models import ENCODERS, ModelConfig, build_from_config, build_segmenter
+from scl_core.models.weights import IMAGENET
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "networks.md"
 
 
 def test_an_unknown_encoder_names_the_nearest_and_the_list():
@@ -63,3 +68,16 @@ def test_more_pictures_than_one_raise_no_warning(effective_batch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         build_segmenter("mobilenet_v2", 4, decoder_channels=16, width=0.35, effective_batch=effective_batch)
+
+
+def test_the_page_lists_every_encoder_with_its_numbers():
+    row = r"\| `(\w+)` \| ([\d.]+) M \| (?:16 or )?8 \| (\d+) channels, stride (\d) \| (yes|no) \|"
+    rows = {name: values for name, *values in re.findall(row, PAGE.read_text(encoding="utf-8"))}
+    assert list(rows) == list(ENCODERS)
+    for name, (millions, channels, stride, imagenet) in rows.items():
+        with torch.device("meta"):
+            network = build_segmenter(name, 19)
+            low = network.encoder(torch.zeros(1, 3, 64, 64))[0]
+        assert f"{sum(item.numel() for item in network.parameters()) / 1e6:.2f}" == millions
+        assert low.shape[1:3] == (int(channels), 64 // int(stride))
+        assert (name in IMAGENET) == (imagenet == "yes")
