@@ -3,6 +3,7 @@
 from scl_core.methods.base import Method, StepDraws
 from scl_core.methods.cutmix_seg import CutmixSeg
 from scl_core.methods.mean_teacher import MeanTeacher
+from scl_core.methods.rc2l_pp import Rc2lPp
 from scl_core.methods.scl import Scl
 from scl_core.methods.supervised import Supervised
 
@@ -11,6 +12,7 @@ METHODS: dict[str, type[Method]] = {
     "mean_teacher": MeanTeacher,
     "cutmix_seg": CutmixSeg,
     "scl": Scl,
+    "rc2l_pp": Rc2lPp,
 }
 
 __all__ = ["METHODS", "Method", "StepDraws"]

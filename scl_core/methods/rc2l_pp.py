@@ -1,0 +1,119 @@
+"""RC2L for per-pixel networks: a variant of ours of RC2L (Zhang et al. 2022), so that it runs on DeepLabV3+.
+
+A re-implementation from the paper's description, which is of mask classification: here the classes' probability maps
+take the place of the queries' masks, and need no matching.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from scl_core.ema import EmaTeacher
+from scl_core.errors import UserError
+from scl_core.losses.region import class_regions, mask_average_pool
+from scl_core.methods.base import Method
+from scl_core.methods.parts import draw_owner, smallest_part, structured_term
+from scl_core.methods.region_parts import (
+    RegionSettings,
+    TeacherSide,
+    at_cells,
+    mix_halves,
+    mixed,
+    region_terms,
+    term_weights,
+    two_passes,
+)
+from scl_core.models import SegmenterOutput
+from scl_core.probe import Probe, make_probe
+from scl_core.schedule import unlabeled_factor
+from scl_core.settings import setting
+
+
+@dataclass
+class Rc2lPpConfig(RegionSettings):
+    name: str = setting("rc2l_pp", "The method.")
+    relaxation_window: int = setting(1, "Side of the label relaxation's window; 1 is cross entropy.", low=1)
+
+
+class Rc2lPp(Method):
+    """Region contrast and consistency between an averaged teacher's regions and the student's class maps.
+
+    The student sees the strong view of a crop whose weak view the teacher sees, mixed with another by CutMix where
+    `num_boxes` asks for it. At the feature map's size, the student's mask of class c is its probability map, and its
+    partner is the teacher's region of class c, if there is one. RMC and RFC contrast it with the other classes' masks;
+    RCC is the cross entropy of the classifier on the mean feature of each mask; SMC compares the probability maps.
+    """
+
+    config_class = Rc2lPpConfig
+    num_strong = 1
+
+    def __init__(self, student, config: Rc2lPpConfig, steps: int):
+        super().__init__(student, config, steps)
+        if not isinstance(getattr(student, "classifier", None), nn.Conv2d):
+            raise UserError(
+                "method.name rc2l_pp classifies the mean feature of a region, and the network of model.encoder has no "
+                "`classifier`, a 1x1 convolution that reads its `.features`: choose another model.encoder"
+            )
+        self.teacher = EmaTeacher(student, config.ema_decay, warmup=config.ema_warmup)
+
+    @classmethod
+    def smallest_forward(cls, config, train):
+        """The labeled pictures alone before the unlabeled part, the smaller part where each has its own pass."""
+        return smallest_part(config.joint_forward, config.start, train)
+
+    def forward(self, batch, draws):
+        """The term `supervised`, and in the unlabeled part the region terms and, with a weight, `structured`."""
+        config, a, b = self.config, batch.unlabeled_a, batch.unlabeled_b
+        if self.unlabeled_factor(draws.step) == 0.0:
+            logits = self.student(batch.images).logits
+            return {"supervised": self.supervised_loss(logits, batch.labels, config.relaxation_window)}
+        owner = draw_owner(a, batch.positions, draws, config) if config.num_boxes else None
+        pictures = mixed(a.strong[0], b.strong[0], owner)
+        valid = mixed(a.valid, b.valid, owner)
+        labeled, unlabeled = two_passes(self.student, batch.images, pictures, config.joint_forward)
+        seen = self.teacher_output(a, b, owner)
+        terms = {"supervised": self.supervised_loss(labeled.logits, batch.labels, config.relaxation_window)}
+        terms |= self.region_terms(unlabeled.features, self.teacher_side(seen, owner, valid))
+        if config.structured_weight:
+            student, teacher = unlabeled.logits.softmax(1), mix_halves(seen.logits.softmax(1), owner)
+            terms["structured"] = structured_term(student, teacher, owner, valid, batch.positions, draws, config)
+        return terms
+
+    @torch.no_grad()
+    def teacher_output(self, a, b, owner: Tensor | None) -> SegmenterOutput:
+        """The teacher on whole weak pictures: the first of each pair, and the second where they are mixed."""
+        return self.teacher.model(a.weak if owner is None else torch.cat([a.weak, b.weak]))
+
+    @torch.no_grad()
+    def teacher_side(self, seen: SegmenterOutput, owner: Tensor | None, valid: Tensor) -> TeacherSide:
+        """A region for each class of the teacher's mixed probability maps."""
+        config = self.config
+        probs = mix_halves(self.teacher.model.classifier(seen.features).softmax(1), owner)
+        regions = class_regions(probs, at_cells(valid, probs.shape[-2:]), config.min_confidence, config.min_area)
+        return TeacherSide(regions, probs, mix_halves(seen.features, owner))
+
+    def region_terms(self, features: Tensor, teacher: TeacherSide) -> dict[str, Tensor]:
+        """The four terms for the student's features [B, D, h, w]: the mask of class c answers for region c."""
+        probs = self.student.classifier(features).softmax(1)
+        masks = probs * teacher.regions.kept.unsqueeze(1)
+        pooled = mask_average_pool(features, masks)
+        class_logits = self.student.classifier(pooled.to(features.dtype).mT.unsqueeze(3)).squeeze(3).mT
+        match = teacher.regions.classes
+        return region_terms(masks, pooled, class_logits, probs, teacher, match, self.config)
+
+    def unlabeled_factor(self, step: int) -> float:
+        """The share of the unlabeled weights that holds at this step."""
+        return unlabeled_factor(step, self.steps, self.config.start, self.config.ramp)
+
+    def weights(self, step):
+        """The supervised term counts fully, the others by their weight and the ramp."""
+        return term_weights(self.config, self.unlabeled_factor(step))
+
+    def probe(self, batch, draws) -> Probe | None:
+        """The first unlabeled pair of the batch taken apart, where CutMix is on."""
+        if not self.config.num_boxes:
+            return None
+        boxes, pairs = (draws.generators(batch.positions[:1], stream)[0] for stream in ("boxes", "pairs"))
+        student, teacher = self.student, self.teacher.model
+        return make_probe(student, teacher, batch.unlabeled_a, batch.unlabeled_b, self.config, boxes, pairs)

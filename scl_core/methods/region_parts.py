@@ -1,0 +1,143 @@
+"""What the two RC2L methods share and call: their settings, the teacher's side, the four region terms."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from scl_core.cutmix import cutmix
+from scl_core.distributed import global_mean
+from scl_core.errors import UserError
+from scl_core.losses.region import (
+    DISTANCES,
+    SIMILARITIES,
+    Regions,
+    class_consistency_sum,
+    feature_contrast_sum,
+    mask_contrast_sum,
+    semantic_mask_consistency_sum,
+)
+from scl_core.methods.parts import StructuredSettings
+from scl_core.settings import setting
+
+Output = TypeVar("Output", bound=tuple)
+
+
+@dataclass
+class RegionSettings(StructuredSettings):
+    """Settings of the region terms; the paper's own weights, temperatures and distances are not known."""
+
+    num_boxes: int = setting(0, "CutMix boxes of each pair; 0 = the strong pictures as they are.", low=0)
+    region_mask_weight: float = setting(1.0, "Weight of the region mask contrast (RMC).", low=0.0)
+    region_feature_weight: float = setting(1.0, "Weight of the region feature contrast (RFC).", low=0.0)
+    region_class_weight: float = setting(1.0, "Weight of the region class consistency (RCC).", low=0.0)
+    semantic_mask_weight: float = setting(1.0, "Weight of the semantic mask consistency (SMC).", low=0.0)
+    mask_similarity: str = setting("dice", "How alike two masks are, in RMC.", choices=SIMILARITIES)
+    mask_temperature: float = setting(0.1, "Temperature of RMC.", low=0.001)
+    feature_temperature: float = setting(0.1, "Temperature of RFC.", low=0.001)
+    semantic_distance: str = setting("dice", "Distance of the semantic masks, in SMC.", choices=DISTANCES)
+    min_confidence: float = setting(
+        0.0, "Least share of the teacher's class at a pixel of a region; others take no part.", low=0.0, high=1.0
+    )
+    min_area: int = setting(16, "Fewest cells of the feature map in a region of the teacher.", low=1)
+    start: float = setting(
+        0.0, "Share of the steps trained on labels alone before the unlabeled part.", low=0.0, high=1.0
+    )
+    ramp: float = setting(
+        0.3, "Share of the steps over which the unlabeled weights rise to their value.", low=0.0, high=1.0
+    )
+    ema_decay: float = setting(0.99, "Decay of the teacher's average.", low=0.0, high=1.0)
+    ema_warmup: bool = setting(True, "Average over few steps first: decay min(1 - 1/(k+1), ema_decay) at update k.")
+    joint_forward: bool = setting(True, "Labeled and unlabeled pictures in one pass, so batch norm sees both.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.structured_weight and not self.num_boxes:
+            raise UserError(
+                f"method.structured_weight {self.structured_weight} has no boxes to work in: set method.num_boxes to 1 "
+                "or more"
+            )
+
+
+class TeacherSide(NamedTuple):
+    """What the teacher makes of the unlabeled pictures as the student sees them, at the feature map's size."""
+
+    regions: Regions
+    semantic: Tensor  # [B, C, h, w], its semantic masks, mixed
+    features: Tensor  # [B, D, h, w], mixed
+
+
+def two_passes(
+    network: Callable[[Tensor], Output], images: Tensor, others: Tensor, joint: bool
+) -> tuple[Output, Output]:
+    """The outputs (named tuples of tensors) for both, in one pass where `joint` asks for it and they have one size."""
+    if not joint or images.shape[1:] != others.shape[1:]:
+        return network(images), network(others)
+    output, count = network(torch.cat([images, others])), len(images)
+    return type(output)(*(part[:count] for part in output)), type(output)(*(part[count:] for part in output))
+
+
+def at_cells(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """The values of [B, H, W] (labels, flags, box numbers) at the pixels nearest to the cells of a `size` grid.
+
+    Cells lie as `models.layers.resize` puts them: the corner cells on the corner pixels.
+    """
+    rows, columns = (
+        torch.linspace(0, extent - 1, cells, dtype=torch.float64).round().long().to(maps.device)
+        for extent, cells in zip(maps.shape[-2:], size, strict=True)
+    )
+    return maps[:, rows][:, :, columns]
+
+
+def mixed(a: Tensor, b: Tensor, owner: Tensor | None) -> Tensor:
+    """`b` pasted over `a`, [B, ..., h, w], by the boxes of `owner` [B, H, W]; `a` itself without boxes."""
+    return a if owner is None else cutmix(a, b, at_cells(owner, a.shape[-2:]))
+
+
+def mix_halves(maps: Tensor, owner: Tensor | None) -> Tensor:
+    """The second half of a batch [2 B, ..., h, w] pasted over the first; all of [B, ..., h, w] without boxes."""
+    return maps if owner is None else mixed(*maps.chunk(2), owner)
+
+
+def region_terms(
+    masks: Tensor,
+    pooled: Tensor,
+    class_logits: Tensor,
+    semantic: Tensor,
+    teacher: TeacherSide,
+    match: Tensor,
+    settings: RegionSettings,
+    no_object_weight: float = 0.0,
+) -> dict[str, Tensor]:
+    """RMC, RFC, RCC and SMC, unweighted, over the pictures of all ranks.
+
+    Of the student: `masks` [B, N, h, w] at the teacher's kept pixels, features `pooled` [B, N, D] in them,
+    `class_logits` [B, N, C or C + 1], semantic masks [B, C, h, w]; `match` int64 [B, K], its region for each region.
+    """
+    regions = teacher.regions
+    contrast = mask_contrast_sum(masks, regions, match, settings.mask_temperature, settings.mask_similarity)
+    theirs = regions.pool(teacher.features)
+    features = feature_contrast_sum(pooled, theirs, regions, match, settings.feature_temperature)
+    classes = class_consistency_sum(class_logits, regions, match, no_object_weight)
+    smc = semantic_mask_consistency_sum(semantic, teacher.semantic, settings.semantic_distance, regions.kept)
+    return {
+        "region_mask": global_mean(*contrast),
+        "region_feature": global_mean(*features),
+        "region_class": global_mean(*classes),
+        "semantic_mask": global_mean(*smc),
+    }
+
+
+def term_weights(settings: RegionSettings, factor: float) -> dict[str, float]:
+    """The supervised term counts fully, the others by their weight and `factor`, the share that the ramp allows."""
+    weights = {
+        "region_mask": settings.region_mask_weight,
+        "region_feature": settings.region_feature_weight,
+        "region_class": settings.region_class_weight,
+        "semantic_mask": settings.semantic_mask_weight,
+    }
+    if settings.structured_weight:
+        weights["structured"] = settings.structured_weight
+    return {"supervised": 1.0} | {name: factor * weight for name, weight in weights.items()}
