@@ -1,6 +1,7 @@
 """The training methods by name; comparing two of them is a difference of config files, not of loops."""
 
 from scl_core.methods.base import Method, StepDraws
+from scl_core.methods.cps import Cps
 from scl_core.methods.cutmix_seg import CutmixSeg
 from scl_core.methods.mean_teacher import MeanTeacher
 from scl_core.methods.rc2l_pp import Rc2lPp
@@ -12,6 +13,7 @@ METHODS: dict[str, type[Method]] = {
     "mean_teacher": MeanTeacher,
     "cutmix_seg": CutmixSeg,
     "scl": Scl,
+    "cps": Cps,
     "rc2l_pp": Rc2lPp,
 }
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from scl_core.distributed import global_mean
+from scl_core.distributed import global_mean, sum_over_ranks, world_size
 from scl_core.ema import EmaTeacher
+from scl_core.losses.ohem import ohem_cross_entropy_sum
 from scl_core.losses.supervised import relaxed_cross_entropy_sum
 from scl_core.seeding import generator_for
 
@@ -88,3 +89,8 @@ class Method(nn.Module):
     def supervised_loss(self, logits: Tensor, labels: Tensor, window: int) -> Tensor:
         """Eq. 2 over the labeled pictures of all ranks; logits [L, C, H, W], labels [L, H, W]."""
         return global_mean(*relaxed_cross_entropy_sum(logits, labels, window))
+
+    def ohem_loss(self, logits: Tensor, labels: Tensor, threshold: float, min_kept: int) -> Tensor:
+        """`ohem_cross_entropy` over the labeled pictures of all ranks; `min_kept` is for one picture."""
+        wanted = min_kept * len(labels) * world_size()
+        return global_mean(*ohem_cross_entropy_sum(logits, labels, threshold, wanted, add=sum_over_ranks))

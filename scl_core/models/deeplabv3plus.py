@@ -94,6 +94,10 @@ class DeepLabV3Plus(nn.Module):
             conv_norm(decoder_channels, decoder_channels, 3),
         )
         self.classifier = nn.Conv2d(decoder_channels, num_classes, 1, bias=not plain_projections)
+        self.draw_head()
+
+    def draw_head(self) -> None:
+        """First weights of everything but the encoder."""
         for part in (self.pyramid, self.low_level, self.decoder):
             initialise(part)
         nn.init.kaiming_normal_(self.classifier.weight, mode="fan_in", nonlinearity="linear")

@@ -20,6 +20,7 @@ IMAGENET = {
 }
 CLASSIFIER_PREFIXES = ("fc.", "classifier.")
 NESTED_UNDER = ("state_dict", "model", "model_state_dict")
+BESIDE = "beside."  # begins the names of what a method keeps in a network's file beside that network
 SHOWN_NAMES = 4
 
 
@@ -72,7 +73,18 @@ def read_run(folder: Path) -> dict[str, Tensor]:
     is_checkpoint = (folder / "manifest.json").exists()
     checkpoint = folder if is_checkpoint else find_checkpoint(folder, "last")
     name = "teacher" if (checkpoint / "teacher.safetensors").exists() else "student"
-    return dict(read_checkpoint(checkpoint, names=(name,)).tensors[name])
+    return split_beside(read_checkpoint(checkpoint, names=(name,)).tensors[name])[0]
+
+
+def with_beside(network: Mapping[str, Tensor], beside: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """One file's tensors: those of a network, and what a method keeps beside it, such as a second network."""
+    return dict(network) | {BESIDE + name: tensor for name, tensor in beside.items()}
+
+
+def split_beside(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The two parts that `with_beside` put together."""
+    beside = {name.removeprefix(BESIDE): tensor for name, tensor in tensors.items() if name.startswith(BESIDE)}
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(BESIDE)}, beside
 
 
 def read_file(path: Path) -> dict[str, Tensor]:
