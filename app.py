@@ -4,7 +4,7 @@ import streamlit as st
 
 from pages.shared.frame import warn_unless_loopback
 
-st.set_page_config(page_title="Structured consistency", page_icon=":material/grid_view:", layout="wide")
+st.set_page_config(page_title="Structured consistency", page_icon="pages/shared/icon.png", layout="wide")
 
 SECTIONS = {
     "Runs": [

@@ -178,7 +178,7 @@ def unknown_setting(entry: Given, known: list[str], method_name: str, data_name:
     if entry.key == "data.root":
         return (
             f"{entry.origin}: data.root is set, but data.name {data_name} draws its pictures and reads no folder: "
-            "remove data.root, or set data.name to camvid or folder"
+            f"remove data.root, or set data.name to one of {', '.join(name for name in DATASETS if name != data_name)}"
         )
     section = entry.key.split(".")[0]
     scope = {"method": f" of method {method_name}", "data": f" of data set {data_name}"}.get(section, "")

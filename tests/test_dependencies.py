@@ -21,7 +21,8 @@ LAYERS = [
     {"methods"},
     {"config"},
     {"command_line", "restore"},
-    {"evaluate", "predict", "training"},
+    {"evaluate", "predict"},
+    {"training"},
     {"train"},
 ]
 LEAVES = {"cutmix", "ema", "losses", "metrics", "schedule", "seeding"}

@@ -1,0 +1,75 @@
+"""What a training keeps between steps: scores on the validation list, previews, checkpoints."""
+
+import torch
+
+from scl_core import distributed
+from scl_core.checkpoint import save_checkpoint, update_best
+from scl_core.evaluate import evaluate_network, protocol
+from scl_core.inference import predict_classes, save_class_map
+from scl_core.training.optimizer import optimizer_tensors
+from scl_core.training.session import Session
+
+PREVIEWS = 4
+
+
+def evaluate_and_save(session: Session, step: int, stopping: bool) -> None:
+    """Evaluate and write a checkpoint where the schedule, a stop or a new best score asks for it."""
+    config = session.config.train
+    last = step == config.steps
+    improved = False
+    if step % config.evaluate_every == 0 or last:
+        session.recorder.flush()
+        score, network = evaluate(session, step)
+        improved = session.world.is_main and session.run.is_better(score, step)
+    if not distributed.any_rank(improved or stopping or last or step % config.checkpoint_every == 0):
+        return
+    session.recorder.flush()
+    if session.world.is_main:
+        save(session, step)
+        if improved:
+            update_best(session.run.path, step, score, network)
+    distributed.barrier()
+
+
+def evaluate(session: Session, step: int) -> tuple[float, str]:
+    """Score every network on the validation list; returns the score and name of the one that counts."""
+    pictures, scores = session.source.lists["val"], {}
+    classes = session.source.class_names
+    for name, network in session.method.evaluated.items():
+        done = evaluate_network(name, network, pictures, len(classes), session.world, lambda done: session.beat())
+        record = done.record(classes, protocol(session.config.data), session.source.list_hash)
+        if session.world.is_main:
+            session.run.write_evaluation(step, "val", name, record, done.confusions, done.names)
+        scores[name] = done.mean_iou
+    session.progress.say(f"step {step}, val mIoU: " + ", ".join(f"{name} {100 * v:.2f}" for name, v in scores.items()))
+    if session.world.is_main:
+        write_previews(session, step)
+    counting = next(iter(scores))
+    return scores[counting], counting
+
+
+def write_previews(session: Session, step: int) -> None:
+    """The first validation pictures as the network that counts sees them now."""
+    network = next(iter(session.method.evaluated.values()))
+    pictures = session.source.lists["val"]
+    for index in range(min(PREVIEWS, len(pictures))):
+        picture = pictures.input(index)
+        classes = predict_classes(network, picture, picture.shape[:2], session.world.device)
+        name = pictures.names[index].replace("/", "_")
+        save_class_map(
+            session.run.path / "predictions" / str(step) / f"{name}.png", classes.cpu().numpy(), session.source.palette
+        )
+
+
+def save(session: Session, step: int) -> None:
+    """Commit a checkpoint of everything that the next step needs."""
+    tensors = session.method.tensors() | {"optimizer": optimizer_tensors(session.optimizer)}
+    state = {
+        "step": step,
+        "method": session.config.method.name,
+        "class_names": list(session.source.class_names),
+        "palette": session.source.palette.tolist(),
+        "list_hash": session.source.list_hash,
+    }
+    info = {"world_size": session.world.size, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    save_checkpoint(session.run.path, step, tensors, state, info, keep_last=session.config.train.keep_checkpoints)

@@ -1,0 +1,120 @@
+"""One training as the loop sees it, and how it is put together: data, networks, optimizer, run folder."""
+
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from scl_core import distributed
+from scl_core.checkpoint import find_checkpoint, read_checkpoint, sweep
+from scl_core.config import RunConfig, flatten, to_dict
+from scl_core.data.sources import DataSource, open_data
+from scl_core.distributed import World
+from scl_core.errors import UserError
+from scl_core.methods import Method
+from scl_core.progress import Progress
+from scl_core.restore import build_method
+from scl_core.runs import RunFolder, describe_environment
+from scl_core.training.optimizer import build_optimizer, load_optimizer_tensors
+from scl_core.training.plan import Plan
+from scl_core.training.recorder import Recorder
+
+
+@dataclass
+class Session:
+    """All that one training holds; built by `prepare`, used by the loop."""
+
+    config: RunConfig
+    world: World
+    run: RunFolder
+    source: DataSource
+    method: Method
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    recorder: Recorder
+    progress: Progress
+    first_step: int
+
+    def beat(self) -> None:
+        """A sign of life in work that takes no steps."""
+        if self.world.is_main:
+            self.run.beat()
+
+    def lost(self, reason: str) -> None:
+        """Another rank or the launcher is gone: leave word in the folder before this rank leaves too."""
+        self.run.set_status("failed", reason=reason)
+
+
+def prepare(plan: Plan, world: World, stack: ExitStack) -> Session:
+    """Data, networks, optimizer and run folder; a user's mistake shows before the folder is made."""
+    config = plan.config
+    set_up_torch(config, world)
+    source = open_data(config.data)
+    plan.check_lists(source, world.size)
+    method = build_method(config, len(source.class_names)).to(world.device)
+    method = distributed.convert_batch_norm(method, world.device)
+    optimizer = build_optimizer(method, config.train)
+    run = open_run(plan, world, source, stack)
+    first_step = 1 + (load_last(run, method, optimizer) if plan.resumed else 0)
+    if world.is_main:
+        run.begin(first_step - 1, config.train.steps)
+    progress = Progress(config.train.steps, first_step - 1, run.path / "log.txt", quiet=not world.is_main)
+    images = config.train.batch_labeled + (config.train.batch_unlabeled if method.num_strong else 0)
+    recorder = Recorder(run, progress, config.train.log_every, images, world.is_main)
+    model = distributed.wrap(method, world.device)
+    return Session(config, world, run, source, method, model, optimizer, recorder, progress, first_step)
+
+
+def set_up_torch(config: RunConfig, world: World) -> None:
+    """Threads, determinism and the seed of the first weights."""
+    ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    torch.set_num_threads(config.train.threads or max(1, usable_cores() // ranks_here))
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what CUDA's deterministic products ask for
+    torch.use_deterministic_algorithms(config.train.deterministic, warn_only=True)
+    distributed.require_same("settings", to_dict(config))
+    torch.manual_seed(config.seed)
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def open_run(plan: Plan, world: World, source: DataSource, stack: ExitStack) -> RunFolder:
+    """Make the run folder, or open the one to go on with; rank 0 holds its lock until `stack` ends."""
+    run_dir = distributed.from_main(str(plan.run_dir))
+    distributed.require_same("lists", source.list_hash)
+    if not world.is_main:
+        distributed.barrier()
+        return RunFolder(run_dir)
+    run = RunFolder.open(run_dir) if plan.resumed else RunFolder.create(run_dir)
+    stack.enter_context(run.lock())
+    if plan.resumed and run.resolved() != source.resolved_text():
+        raise UserError(f"{run_dir}: the data lists differ from those of resolved.txt, so this is another run")
+    sweep(run.path)
+    device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else world.device.type
+    environment = describe_environment(threads=torch.get_num_threads(), world_size=world.size, device=device)
+    if plan.resumed:
+        tell_differences(run.environment(), environment)
+    run.write_start(to_dict(plan.config), environment, source.resolved_text())
+    distributed.barrier()
+    return run
+
+
+def tell_differences(before: dict, now: dict) -> None:
+    """Say what makes a resumed run no longer bitwise the uninterrupted one."""
+    flat_before, flat_now = flatten(before), flatten(now)
+    names = ("packages.torch", "threads", "world_size", "device", "machine")
+    changed = [f"{n} {flat_before.get(n)} -> {flat_now.get(n)}" for n in names if flat_before.get(n) != flat_now.get(n)]
+    if changed:
+        print(f"resumed, but not bitwise the run that never stopped: {', '.join(changed)}", flush=True)
+
+
+def load_last(run: RunFolder, method: Method, optimizer: torch.optim.Optimizer) -> int:
+    """Put back the last whole checkpoint; returns its step."""
+    stored = read_checkpoint(find_checkpoint(run.path, "last"))
+    method.load_tensors(stored.tensors, stored.step)
+    load_optimizer_tensors(optimizer, stored.tensors["optimizer"])
+    return stored.step
