@@ -1,0 +1,89 @@
+"""FixMatch for segmentation: hard labels of a weak view, where the network is sure, teach it a strong view."""
+
+from dataclasses import dataclass, replace
+
+from scl_core.cutmix import cutmix
+from scl_core.ema import EmaTeacher
+from scl_core.methods.base import Method
+from scl_core.methods.parts import structured_term, two_logits
+from scl_core.methods.weak_to_strong import (
+    Weak,
+    WeakToStrongSettings,
+    draw_owner_at_times,
+    drawn_area,
+    partner_target,
+    pseudo_label_term,
+    smallest_pass,
+    target,
+)
+from scl_core.probe import Probe, make_probe
+from scl_core.schedule import unlabeled_factor
+from scl_core.settings import setting
+
+
+@dataclass
+class FixMatchConfig(WeakToStrongSettings):
+    name: str = setting("fixmatch", "The method.")
+    unlabeled_weight: float = setting(1.0, "Weight of the loss of the strong view beside the supervised one.", low=0.0)
+
+
+class FixMatch(Method):
+    """FixMatch (Sohn et al. 2020) as Yang et al. (UniMatch, CVPR 2023) use it: L = (L_x + L_u) / 2.
+
+    One network. The weak view passes with the labeled pictures and gives hard labels; its CutMix partner, another
+    picture, is labeled in eval mode; a strong view, mixed in half of the cases, learns the confident labels of both.
+    With `structured_weight` the structured consistency of the strong view with the weak views is added, inside the
+    halved sum; see `scl_core.methods.parts` for its nearest relative.
+    """
+
+    config_class = FixMatchConfig
+    num_strong = 1
+
+    def __init__(self, student, config: FixMatchConfig, steps: int):
+        super().__init__(student, config, steps)
+        if config.ema_decay is not None:
+            self.teacher = EmaTeacher(student, config.ema_decay, warmup=True)
+
+    @classmethod
+    def smallest_forward(cls, config, train):
+        """The labeled pictures alone before the unlabeled part, the strong views alone in it."""
+        return smallest_pass(config.start, 1, train)
+
+    def forward(self, batch, draws):
+        """The terms `supervised`, in the unlabeled part `pseudo_label` and, where it has a weight, `structured`."""
+        config, a, b = self.config, batch.unlabeled_a, batch.unlabeled_b
+        if self.unlabeled_factor(draws.step) == 0.0:
+            logits = self.student(batch.images).logits
+            return {"supervised": self.supervised_loss(logits, batch.labels, config.relaxation_window)}
+        partner = partner_target(self.student, b)
+        logits, weak_logits = two_logits(self.student, batch.images, a.weak, joint=True)
+        owner = draw_owner_at_times(a, batch.positions, draws, config, view=0)
+        strong = self.student(cutmix(a.strong[0], b.strong[0], owner)).logits
+        wanted = Weak(target(weak_logits, a.valid), partner).mixed(owner)
+        terms = {
+            "supervised": self.supervised_loss(logits, batch.labels, config.relaxation_window),
+            "pseudo_label": pseudo_label_term(strong, wanted, config.confidence_threshold),
+        }
+        if config.structured_weight:
+            probs = strong.softmax(1)
+            terms["structured"] = structured_term(
+                probs, wanted.probs, owner, wanted.valid, batch.positions, draws, config
+            )
+        return terms
+
+    def unlabeled_factor(self, step: int) -> float:
+        """The share of the unlabeled weights that holds at this step."""
+        return unlabeled_factor(step, self.steps, self.config.start, self.config.ramp)
+
+    def weights(self, step):
+        """The mean of the supervised and the weighted unlabeled part: each counts by half."""
+        config, half = self.config, 0.5 * self.unlabeled_factor(step)
+        weights = {"supervised": 0.5, "pseudo_label": half * config.unlabeled_weight}
+        return weights | ({"structured": half * config.structured_weight} if config.structured_weight else {})
+
+    def probe(self, batch, draws) -> Probe:
+        """The first pair of the batch, mixed also where training left it unmixed; the network is its own teacher."""
+        boxes, pairs = (draws.generators(batch.positions[:1], stream)[0] for stream in ("boxes", "pairs"))
+        _, area = drawn_area(self.config, draws, batch.positions[0], view=0)
+        settings = replace(self.config, total_area=area, smallest_area=None)
+        return make_probe(self.student, self.student, batch.unlabeled_a, batch.unlabeled_b, settings, boxes, pairs)

@@ -1,0 +1,72 @@
+"""What FixMatch and UniMatch share: CutMix at times, the partner's labels in eval mode, targets mixed like pictures."""
+
+import pytest
+import torch
+
+from scl_core.errors import UserError
+from scl_core.methods import StepDraws
+from scl_core.methods.fixmatch import FixMatchConfig
+from scl_core.methods.weak_to_strong import Weak, draw_owner_at_times, partner_target, target
+from tests.methods.mixing import random_batch, random_views, small_network
+
+PLACES = (0, 1)
+
+
+def owners(count=60, view=0, **settings):
+    views = random_views(0)
+    draws = (StepDraws(0, step) for step in range(count))
+    return torch.cat([draw_owner_at_times(views, PLACES, draw, FixMatchConfig(**settings), view) for draw in draws])
+
+
+def test_half_of_the_views_are_mixed_with_shares_between_the_bounds():
+    shares = (owners() >= 0).float().mean((1, 2))
+    mixed = shares[shares > 0]
+    assert 0.35 < len(mixed) / len(shares) < 0.65
+    assert mixed.min() < 0.1 and 0.3 < mixed.max() < 0.46
+
+
+def test_fixed_share_and_every_view_on_request():
+    shares = (owners(smallest_area=None, total_area=0.5, cutmix_probability=1.0) >= 0).float().mean((1, 2))
+    assert abs(shares - 0.5).max() < 0.08
+
+
+def test_no_view_is_mixed_at_probability_zero():
+    owner = owners(2, cutmix_probability=0.0)
+    own, partner = (target(torch.randn(4, 3, 16, 24), torch.ones(4, 16, 24) > 0) for _ in range(2))
+    assert (owner == -1).all()
+    assert all(map(torch.equal, Weak(own, partner).mixed(owner), own))
+
+
+def test_draws_depend_on_view_and_place_but_not_on_the_other_places():
+    settings, views, draws = FixMatchConfig(cutmix_probability=1.0), random_views(0), StepDraws(0, 1)
+    both = draw_owner_at_times(views, PLACES, draws, settings, 0)
+    assert torch.equal(both[1:], draw_owner_at_times(views, (1,), draws, settings, 0))
+    assert not torch.equal(both[0], both[1])
+    assert not torch.equal(both, draw_owner_at_times(views, PLACES, draws, settings, 1))
+
+
+def test_targets_are_mixed_like_the_pictures():
+    own, partner = (target(torch.randn(2, 3, 16, 24), torch.rand(2, 16, 24) < 0.8) for _ in range(2))
+    owner = owners(1, cutmix_probability=1.0)
+    mixed = Weak(own, partner).mixed(owner)
+    inside = owner >= 0
+    for got, outer, inner in zip(mixed, own, partner, strict=True):
+        expected = torch.where(inside.unsqueeze(1) if got.dim() == 4 else inside, inner, outer)
+        assert torch.equal(got, expected)
+    assert torch.equal(mixed.probs.argmax(1), mixed.labels)
+
+
+def test_partner_is_labeled_in_eval_mode_and_leaves_no_trace():
+    network, views = small_network(norm=True).train(), random_batch().unlabeled_b
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    found = partner_target(network, views)
+    assert network.training and network.first[1].training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert not found.probs.requires_grad
+    network.eval()
+    assert torch.equal(found.labels, network(views.weak).logits.argmax(1))
+
+
+def test_smallest_share_above_the_largest_is_refused():
+    with pytest.raises(UserError, match="method.smallest_area 0.5 is more than method.total_area 0.4"):
+        FixMatchConfig(smallest_area=0.5)
