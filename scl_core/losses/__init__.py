@@ -4,6 +4,7 @@ from scl_core.losses.confidence import confident_consistency_loss, pseudo_label_
 from scl_core.losses.consistency import consistency_loss
 from scl_core.losses.cross_pseudo import cross_pseudo_loss
 from scl_core.losses.ohem import ohem_cross_entropy
+from scl_core.losses.prototype import prototype_logits, prototype_loss
 from scl_core.losses.region import mask_average_pool, region_feature_contrast, region_mask_contrast
 from scl_core.losses.structured import structured_consistency_loss
 from scl_core.losses.supervised import relaxed_cross_entropy
@@ -14,6 +15,8 @@ __all__ = [
     "cross_pseudo_loss",
     "mask_average_pool",
     "ohem_cross_entropy",
+    "prototype_logits",
+    "prototype_loss",
     "pseudo_label_loss",
     "region_feature_contrast",
     "region_mask_contrast",
