@@ -82,6 +82,7 @@ class NormalizeByAll(torch.autograd.Function):
 
 
 def per_channel(values: Tensor) -> Tensor:
+    """Values [C] as [C, 1, 1], to meet pictures [B, C, H, W]."""
     return values[:, None, None]
 
 

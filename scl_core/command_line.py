@@ -56,12 +56,14 @@ def read_options(argv: Sequence[str], own: Sequence[str] = (), flags: Sequence[s
 
 
 def take_value(name: str, rest: list[str]) -> str:
+    """The value behind an option. Raises `UserError` when the next word is an option or there is none."""
     if not rest or rest[0].startswith("--"):
         raise UserError(f"{COMMAND_LINE}: --{name} needs a value: --{name} VALUE")
     return rest.pop(0)
 
 
 def store_option(options: Options, name: str, value: str, own: Sequence[str]) -> None:
+    """Put an option where it belongs: config file, own option of the command, or setting."""
     if name == "config":
         options.files.append(value)
     elif name in own:

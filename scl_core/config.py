@@ -195,6 +195,7 @@ def build_parser(known: Sequence[Field]) -> jsonargparse.ArgumentParser:
 
 
 def parse_value(parser: jsonargparse.ArgumentParser, field: Field, entry: Given) -> Any:
+    """The value of one setting in its type. Raises `UserError` that says where it stands and what was expected."""
     try:
         parsed = parser.parse_args([f"--{entry.key}={entry.text}"], defaults=False)
     except Exception as error:
@@ -215,6 +216,7 @@ def check_range(field: Field, value: Any, origin: str | None) -> None:
 
 
 def range_words(field: Field) -> str:
+    """A setting's bounds in words."""
     if field.low is not None and field.high is not None:
         return f"values from {field.low} to {field.high}"
     return f"values from {field.low} up" if field.high is None else f"values up to {field.high}"
@@ -238,6 +240,7 @@ def with_origins(message: str, origins: dict[str, str]) -> str:
 
 
 def field_list(cls: type, prefix: str) -> list[Field]:
+    """The settings of one config dataclass, their keys with `prefix` in front."""
     hints = typing.get_type_hints(cls)
     return [
         Field(
@@ -254,6 +257,7 @@ def field_list(cls: type, prefix: str) -> list[Field]:
 
 
 def help_text(field: Field) -> str:
+    """What `--help` says of a setting: its help and its allowed values."""
     allowed = f" One of: {', '.join(map(str, field.choices))}." if field.choices else ""
     return (field.help + allowed).replace("%", "%%")
 

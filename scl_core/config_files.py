@@ -61,12 +61,14 @@ def walk_node(node: yaml.MappingNode, prefix: str, path: Path):
 
 
 def node_text(node: yaml.Node) -> str:
+    """A YAML scalar or list as the text that the command line would have."""
     if isinstance(node, yaml.SequenceNode):
         return "[" + ", ".join(node_text(item) for item in node.value) + "]"
     return "null" if node.tag == "tag:yaml.org,2002:null" else str(node.value)
 
 
 def as_text(value: Any) -> str:
+    """A value as the text that the command line would have."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -123,6 +123,7 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
 
 
 def reduced(tensor: Tensor, operation: dist.ReduceOp) -> Tensor:
+    """`tensor` reduced over all ranks, as a copy; itself when there is one."""
     if world_size() == 1:
         return tensor
     result = tensor.to(collective_device(), copy=True)

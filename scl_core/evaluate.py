@@ -100,6 +100,7 @@ def table(evaluations: Sequence[Evaluation], class_names: Sequence[str]) -> str:
 
 
 def percent(value: float) -> str:
+    """A share as percent in a column of the table; `-` for NaN."""
     return f"{'-':>8}" if value != value else f"{100 * value:8.2f}"
 
 

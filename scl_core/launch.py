@@ -40,6 +40,7 @@ def resume_command(run_dir: str | Path, processes: int = 1, module: str = TRAINE
 
 
 def rank_options(processes: int) -> list[str]:
+    """The option that asks for several ranks, none for one."""
     if processes < 1:
         raise UserError(f"processes {processes}: at least 1 is needed")
     return ["--processes", str(processes)] if processes > 1 else []
@@ -129,6 +130,7 @@ def request_stop(run_dir: str | Path) -> None:
 
 
 def nobody_to_signal(run: RunFolder) -> str:
+    """Why no process of this run can be signalled, in a sentence."""
     status = run.status()
     if status.alive is None:
         return f"run {run.name} is on host {status.host}: stop it there (process {status.pid})"

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from scl_core.checkpoint import find_checkpoint, read_checkpoint
+from scl_core.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
 from scl_core.config import RunConfig, flatten, load_config
 from scl_core.data.sources import DataSource, open_data
 from scl_core.errors import UserError
@@ -53,6 +53,16 @@ def build_method(config: RunConfig, num_classes: int) -> Method:
     return method_class(student, config.method, config.train.steps)
 
 
+def refuse_other_method(stored: Checkpoint, method_name: str) -> None:
+    """Raises `UserError` naming both when a checkpoint is not of the run's method."""
+    found = stored.state.get("method", method_name)
+    if found != method_name:
+        raise UserError(
+            f"the checkpoint of step {stored.step} is of method {found}, and the run is of method {method_name}: "
+            f"give a checkpoint of a {method_name} run"
+        )
+
+
 def restore(
     run_dir: str | Path,
     checkpoint: str | int = "last",
@@ -61,11 +71,12 @@ def restore(
 ) -> Restored:
     """Load the networks of a run. `checkpoint` is "last", "best", a step or a checkpoint's path.
 
-    Raises `UserError` when there is no checkpoint, or when none of them is whole.
+    Raises `UserError` when there is no checkpoint, when none of them is whole, or for one of another method.
     """
     config = run_config(run_dir, overrides)
     method_files = ("student", "teacher")
     stored = read_checkpoint(find_checkpoint(run_dir, checkpoint), names=method_files)
+    refuse_other_method(stored, config.method.name)
     classes = tuple(stored.state["class_names"])
     fresh = replace(config, model=replace(config.model, weights=None))
     method = build_method(fresh, len(classes))

@@ -50,6 +50,7 @@ def find_logits(answer: object) -> Tensor | None:
 
 
 def look_up(answer: object, name: str) -> object:
+    """An entry of the answer of a user's network: a key of a mapping, or an attribute; None without it."""
     return answer.get(name) if isinstance(answer, dict) else getattr(answer, name, None)
 
 
@@ -69,6 +70,7 @@ def load_user_segmenter(name: str, num_classes: int) -> UserSegmenter:
 
 
 def find_callable(name: str) -> Callable:
+    """Import `module:callable`. Raises `UserError` for a module or name that is not there."""
     module_name, _, attribute = name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())

@@ -88,6 +88,7 @@ def split_beside(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict
 
 
 def read_file(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file. Raises `UserError` for one that cannot be read safely."""
     if not path.is_file():
         raise UserError(f"model.weights {path}: no such file or run folder")
     if path.suffix == ".safetensors":
@@ -153,6 +154,7 @@ class Misfit:
 
 
 def first_of(names: list[str]) -> str:
+    """The first few of many names."""
     return ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")
 
 
@@ -182,6 +184,7 @@ def best_part(model: nn.Module, names: Iterable[str]) -> nn.Module:
 
 
 def compare(target: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> Misfit:
+    """What keeps these tensors from fitting the target: missing, unexpected and mis-shaped names."""
     misshaped = [
         f"{name} ({describe(tensors[name])} in the file, {describe(expected)} in the network)"
         for name, expected in target.items()

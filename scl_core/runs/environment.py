@@ -27,6 +27,7 @@ def describe_environment(threads: int | None = None, world_size: int = 1, **more
 
 
 def version(package: str) -> str | None:
+    """The installed version of a package, None without it."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -28,6 +28,7 @@ def is_evaluation(row: dict[str, Any]) -> bool:
 
 
 def classes_of(row: dict[str, Any]) -> dict[str, Any]:
+    """The per-class IoU of an evaluation's row; whatever else stands there, under an empty name."""
     scores = row.setdefault("per_class_iou", {})
     return scores if isinstance(scores, dict) else {"": scores}
 
@@ -38,6 +39,7 @@ def is_metrics(row: dict[str, Any]) -> bool:
 
 
 def is_number(value: Any) -> bool:
+    """Whether a score read from a file is a number, or null for an absent class."""
     return value is None or type(value) in (float, int)
 
 

@@ -63,6 +63,7 @@ def list_runs(root: str | Path) -> RunList:
 
 
 def entries(folder: str | Path) -> list[os.DirEntry]:
+    """The entries of a folder by name; none when it cannot be read."""
     try:
         with os.scandir(folder) as found:
             return list(found)
@@ -100,6 +101,7 @@ def reader_of(reader: Callable[[RunFolder], Value], run: RunFolder, name: str) -
 
 @lru_cache(maxsize=KEPT)
 def read_once(reader: Callable[[RunFolder], Value], path: str, signature: tuple[int, int, int]) -> Value:
+    """What `reader` makes of a run, kept until one of its files changes (`signature`)."""
     return reader(RunFolder(path))
 
 

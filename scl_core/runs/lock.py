@@ -39,6 +39,7 @@ def hold_lock(path: Path, owner: str) -> Iterator[None]:
 
 
 def describe_holder(path: Path) -> str:
+    """Who holds a lock, as its file says."""
     holder = read_json_or_none(path) or {}
     return f"process {holder.get('pid', 'unknown')} on {holder.get('host', 'an unknown host')}"
 

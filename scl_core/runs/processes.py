@@ -43,6 +43,7 @@ def describe_process(pid: int | None = None, argv: Sequence[str] | None = None) 
 
 
 def identity(process: psutil.Process) -> dict[str, Any]:
+    """What tells this process from a later one with the same pid."""
     return {
         "pid": process.pid,
         "create_time": process.create_time(),
@@ -66,6 +67,7 @@ def find_process(record: dict[str, Any] | None) -> psutil.Process | None:
 
 
 def same_start(process: psutil.Process, record: dict[str, Any]) -> bool:
+    """Whether a process began when the record says."""
     ticks, recorded = start_ticks(process.pid), record.get("start_ticks")
     if ticks is not None and recorded is not None:
         return ticks == recorded

@@ -154,6 +154,7 @@ def drop_after(path: str | Path, step: int) -> None:
 
 
 def lines_up_to(content: bytes, step: int) -> Iterator[bytes]:
+    """The whole lines whose step is not after `step`."""
     for line in content.split(b"\n")[:-1]:
         row = parse_row(line.removeprefix(BOM).strip(PADDING))
         if row is not None and row["step"] <= step:

@@ -100,6 +100,7 @@ def about(
     reason: str | None,
     alive: bool | None,
 ) -> RunStatus:
+    """The status with what is known of the process and its last sign of life."""
     process, recorded = process or {}, recorded or {}
     return RunStatus(
         state=state,
@@ -114,6 +115,7 @@ def about(
 
 
 def whole(value: Any) -> int | None:
+    """A whole number as it is, None for anything else."""
     return value if type(value) is int else None
 
 

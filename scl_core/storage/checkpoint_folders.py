@@ -43,6 +43,7 @@ def step_folders(root: Path) -> dict[int, Path]:
 
 
 def folders(root: Path) -> list[Path]:
+    """The folders directly inside `root`, links left out."""
     try:
         return [Path(entry.path) for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False)]
     except OSError:

@@ -63,11 +63,13 @@ def parse_json(text: bytes | str) -> Any:
 
 
 def finite_or_none(text: str) -> float | None:
+    """A JSON number, None when it is not finite."""
     value = float(text)
     return value if math.isfinite(value) else None
 
 
 def bounded_int(text: str) -> int:
+    """A JSON integer. Raises ValueError for one of too many digits."""
     if len(text) > INTEGER_DIGITS:
         raise ValueError(f"an integer of {len(text)} digits")
     return int(text)

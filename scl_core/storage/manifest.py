@@ -14,6 +14,7 @@ FILE_LIMIT = 16 << 30
 
 
 def digest(content: bytes) -> str:
+    """The SHA-256 of the content, in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 

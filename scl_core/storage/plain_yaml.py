@@ -47,6 +47,7 @@ def parse_yaml(content: bytes) -> dict[str, Any]:
 
 
 def refuse_tricks(content: bytes) -> None:
+    """Raise `DamagedFile` for nesting and aliases that no settings need."""
     depth = 0
     for event in yaml.parse(content, Loader=Loader):
         depth += isinstance(event, yaml.CollectionStartEvent)

@@ -31,6 +31,7 @@ def tensors_to_bytes(tensors: dict[str, Tensor], what: str) -> bytes:
 
 
 def own_copy(tensor: Tensor) -> Tensor:
+    """A contiguous CPU copy that shares no storage."""
     return tensor.detach().to("cpu", copy=True).contiguous()
 
 

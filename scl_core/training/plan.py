@@ -107,6 +107,7 @@ def resume_plan(options: Options, run_dir: Path) -> Plan:
 
 
 def check_stop(config: RunConfig) -> None:
+    """Refuse a stop after the last step. Raises `UserError`."""
     train = config.train
     if train.stop_at is not None and train.stop_at > train.steps:
         raise UserError(f"train.stop_at {train.stop_at} is after the last step, train.steps {train.steps}")

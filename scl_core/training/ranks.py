@@ -44,6 +44,7 @@ def run_ranks(arguments: Sequence[str], processes: int, run_dir: Path) -> int:
 
 
 def wait(child: subprocess.Popen) -> int:
+    """Wait for the launcher; 0 when it ended well, else 1."""
     while child.poll() is None:
         time.sleep(0.1)
     return 0 if child.returncode == 0 else 1
@@ -63,4 +64,5 @@ def end_tree(launcher: int) -> None:
 
 
 def state_of(run_dir: Path) -> str:
+    """The state that the run's folder tells."""
     return RunFolder(run_dir).status().state

@@ -15,7 +15,7 @@ from scl_core.distributed import World
 from scl_core.errors import UserError
 from scl_core.methods import Method
 from scl_core.progress import Progress
-from scl_core.restore import build_method
+from scl_core.restore import build_method, refuse_other_method
 from scl_core.runs import RunFolder, describe_environment
 from scl_core.training.optimizer import build_optimizer, load_optimizer_tensors
 from scl_core.training.plan import Plan
@@ -55,6 +55,7 @@ def prepare(plan: Plan, world: World, stack: ExitStack) -> Session:
     plan.check_lists(source, world.size)
     method = build_method(config, len(source.class_names)).to(world.device)
     method = distributed.convert_batch_norm(method, world.device)
+    method.read_labeled(source.pictures("labeled"))
     optimizer = build_optimizer(method, config.train)
     run = open_run(plan, world, source, stack)
     first_step = 1 + (load_last(run, method, optimizer) if plan.resumed else 0)
@@ -115,6 +116,7 @@ def tell_differences(before: dict, now: dict) -> None:
 def load_last(run: RunFolder, method: Method, optimizer: torch.optim.Optimizer) -> int:
     """Put back the last whole checkpoint; returns its step."""
     stored = read_checkpoint(find_checkpoint(run.path, "last"))
+    refuse_other_method(stored, method.config.name)
     method.load_tensors(stored.tensors, stored.step)
     load_optimizer_tensors(optimizer, stored.tensors["optimizer"])
     return stored.step

@@ -261,6 +261,7 @@ class TestAgainstLoops:
 
 
 def semantic_by_loop(student, teacher, valid, distance):
+    student, teacher = (maps / maps.sum(0).clamp(min=1) for maps in (student, teacher))
     pixels = [(y, x) for y in range(valid.shape[0]) for x in range(valid.shape[1]) if valid[y, x]]
     label = {pixel: int(teacher[:, pixel[0], pixel[1]].argmax()) for pixel in pixels}
     if distance == "mse":
@@ -295,6 +296,13 @@ class TestProperties:
             if first is match:
                 before = losses
             torch.testing.assert_close(losses, before)
+
+    def test_masks_of_many_sure_queries_do_not_bring_semantic_masks_below_zero(self):
+        teacher = random_masks(2, 3, 4, 5)
+        for distance in ("dice", "mse", "ce"):
+            assert semantic_mask_consistency(20 * teacher, teacher, distance) >= 0
+        sure = 7.0 * torch.nn.functional.one_hot(teacher.argmax(1), 3).permute(0, 3, 1, 2)
+        assert semantic_mask_consistency(sure, teacher, "dice") == 0.0
 
     def test_feature_contrast_knows_no_scale(self):
         student, teacher, match = torch.randn(5, 6), torch.randn(3, 6), torch.tensor([4, 0, 2])
