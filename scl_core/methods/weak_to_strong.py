@@ -86,7 +86,7 @@ def partner_target(network: nn.Module, views: "Views") -> Target:
 
 
 def smallest_pass(start: float, strong_views: int, train) -> int:
-    """Pictures in the smallest training pass: labels alone if they come first, labels and weak views, or strong views."""
+    """Pictures in the smallest training pass: labels with weak views (alone where they come first), or strong views."""
     with_labels = train.batch_labeled + (0 if start else train.batch_unlabeled)
     return min(with_labels, strong_views * train.batch_unlabeled)
 
