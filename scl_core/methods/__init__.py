@@ -5,6 +5,7 @@ from scl_core.methods.cps import Cps
 from scl_core.methods.cutmix_seg import CutmixSeg
 from scl_core.methods.fixmatch import FixMatch
 from scl_core.methods.mean_teacher import MeanTeacher
+from scl_core.methods.pcr import Pcr
 from scl_core.methods.rc2l_pp import Rc2lPp
 from scl_core.methods.scl import Scl
 from scl_core.methods.supervised import Supervised
@@ -18,6 +19,7 @@ METHODS: dict[str, type[Method]] = {
     "fixmatch": FixMatch,
     "unimatch": UniMatch,
     "cps": Cps,
+    "pcr": Pcr,
     "rc2l_pp": Rc2lPp,
 }
 

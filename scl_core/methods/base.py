@@ -14,6 +14,7 @@ from scl_core.seeding import generator_for
 
 if TYPE_CHECKING:
     from scl_core.data.batch import Batch
+    from scl_core.data.pictures import PictureList
     from scl_core.probe import Probe
 
 
@@ -51,6 +52,10 @@ class Method(nn.Module):
     def smallest_forward(cls, config, train) -> int:
         """Pictures, over all ranks, in the smallest training pass of the student; batch norm needs more than one."""
         return train.batch_labeled
+
+    def read_labeled(self, pictures: "PictureList") -> None:
+        """Told before the first step which labeled pictures there are; for a method that needs more than batches."""
+        return None
 
     def forward(self, batch: "Batch", draws: StepDraws) -> dict[str, Tensor]:
         """The loss terms of one step, unweighted, each a scalar normalised over all ranks."""
