@@ -1,4 +1,4 @@
-"""Run by tests/test_two_processes.py on one rank or two: one real step of SCL, its loss and gradients to a file."""
+"""Run by tests/test_two_processes.py on one rank or two: one real step of each method, its loss and gradients."""
 
 import sys
 from pathlib import Path
@@ -10,14 +10,15 @@ from scl_core import distributed
 from scl_core.config import load_config
 from scl_core.data.loaders import training_loader
 from scl_core.data.sources import open_data
-from scl_core.methods import StepDraws, base, scl
+from scl_core.methods import METHODS, StepDraws, base, scl
 from scl_core.restore import build_method
 from scl_core.train import weighted_sum
 from tests.tiny import tiny_settings
 
-BATCH = {"train__batch_labeled": 4, "train__batch_unlabeled": 4, "method__num_boxes": 4}
-PADDED = tiny_settings(augment__scale_min=0.3, augment__scale_max=0.9, method__relaxation_window=3, **BATCH)
-LARGER = tiny_settings(data__height=96, data__width=128, **BATCH)
+BATCH = {"train__batch_labeled": 4, "train__batch_unlabeled": 4}
+VOID = BATCH | {"augment__scale_min": 0.3, "augment__scale_max": 0.9}
+PADDED = tiny_settings(method__num_boxes=4, method__relaxation_window=3, **VOID)
+LARGER = tiny_settings(data__height=96, data__width=128, method__num_boxes=4, **BATCH)
 
 
 def mean_of_this_rank(total, count):
@@ -32,10 +33,11 @@ def one_step(world, dtype, settings) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     method = distributed.convert_batch_norm(build_method(config, len(source.class_names)), world.device).to(dtype)
     model = distributed.wrap(method, world.device)
-    loader = training_loader(source, config.data, config.augment, config.train, 0, world, 1, True, 1)
+    strong = method.num_strong
+    loader = training_loader(source, config.data, config.augment, config.train, 0, world, 1, strong > 0, strong)
     batch = next(iter(loader))._each(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
     terms = model(batch, StepDraws(0, 1))
-    weighted_sum(terms, {"supervised": 1.0, "consistency": 2.0, "structured": 2.0}).backward()
+    weighted_sum(terms, dict.fromkeys(terms, 1.0)).backward()
     values = {f"loss.{k}": torch.tensor(v, dtype=torch.float64) for k, v in distributed.mean_over_ranks(terms).items()}
     return values | {f"grad.{name}": p.grad for name, p in method.named_parameters() if p.grad is not None}
 
@@ -44,6 +46,8 @@ def main(out: Path) -> None:
     torch.set_num_threads(1)
     world = distributed.start("cpu")
     results = {"float64": one_step(world, torch.float64, PADDED), "float32": one_step(world, torch.float32, LARGER)}
+    for name in METHODS:
+        results[f"method-{name}"] = one_step(world, torch.float64, tiny_settings(method__name=name, **VOID))
     for module in (base, scl):
         module.global_mean = mean_of_this_rank
     results["naive"] = one_step(world, torch.float64, PADDED)

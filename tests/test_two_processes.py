@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from scl_core.command_line import run_command
+from scl_core.methods import METHODS
 from scl_core.train import main as train
 from tests.conftest import ROOT
 from tests.tiny import (
@@ -51,6 +52,12 @@ def test_loss_and_gradients_are_those_of_one_process(steps):
     for prefix in ("loss.", "grad."):
         assert relative_difference(steps["float64-1"], steps["float64-2"], prefix) < 1e-6
     assert relative_difference(steps["float32-1"], steps["float32-2"], "loss.") < 1e-5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_one_on_two_ranks(steps, method):
+    for prefix in ("loss.", "grad."):
+        assert relative_difference(steps[f"method-{method}-1"], steps[f"method-{method}-2"], prefix) < 1e-6
 
 
 def test_a_mean_of_means_would_be_seen(steps):
