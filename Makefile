@@ -12,6 +12,8 @@ setup: .venv/setup.done
 setup-dev: .venv/setup-dev.done
 
 app: setup
+	@$(BIN)/python -c "import socket; socket.create_server(('127.0.0.1', $(PORT)))" 2>/dev/null \
+	  || { echo "Port $(PORT) is taken, by this app or another program: make app PORT=$$(($(PORT) + 1))"; exit 1; }
 	@echo "The app: http://127.0.0.1:$(PORT)  (Ctrl-C stops it)"
 	@$(BIN)/python -m streamlit run app.py --server.address 127.0.0.1 --server.port $(PORT)
 

@@ -110,7 +110,9 @@ def evaluate_run(restored: Restored, run: RunFolder, split: str, world: World) -
     pictures = source.lists.get(split)
     if pictures is None or not len(pictures) or not pictures.has_masks:
         known = [name for name in SPLITS if name in source.lists and source.lists[name].has_masks]
-        raise UserError(f"data set {source.name} has no {split} list with masks: choose one of {', '.join(known)}")
+        raise UserError(
+            f"this run's data ({source.name}) have no {split} list with masks: --split {' or '.join(known)}"
+        )
     evaluations = []
     for name, network in restored.method.evaluated.items():
         progress = Progress(len(pictures), quiet=not world.is_main)

@@ -90,7 +90,9 @@ def main(argv: Sequence[str]) -> int:
     restored = restore(run_dir, options.own.get("checkpoint", "last"), device)
     out = Path(options.own["out"])
     refused = predict_all(restored, restored.network(options.own.get("network")), pictures, out, device)
-    print(f"{len(pictures) - len(refused)} of {len(pictures)} pictures: {out / 'masks'}, {out / 'overlays'}")
+    name = options.own.get("network", next(iter(restored.method.evaluated)))
+    done = f"{len(pictures) - len(refused)} of {len(pictures)} pictures by the {name} of step {restored.step}"
+    print(f"{done}: {out / 'masks'}, {out / 'overlays'}")
     if refused:
         raise UserError(f"{len(refused)} of {len(pictures)} pictures could not be read: {'; '.join(refused)}")
     return 0

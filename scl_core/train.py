@@ -62,7 +62,7 @@ def train(plan: Plan) -> int:
             raise
         if world.is_main:
             session.run.set_status(state, step, steps=plan.config.train.steps)
-            session.progress.say(f"{state} at step {step} of {plan.config.train.steps}: {session.run.path}")
+            session.progress.say(ending(session, state, step))
     return 0
 
 
@@ -141,6 +141,13 @@ def refuse_non_finite(values: dict[str, Tensor], step: int, batch) -> None:
         pictures += views.names if views is not None else ()
     what = f"{', '.join(bad)} not finite" if bad else "a value of another rank not finite"
     raise Fault(f"step {step}: {what}; the weights are those of step {step - 1}; pictures: {', '.join(pictures)}")
+
+
+def ending(session: Session, state: str, step: int) -> str:
+    """The last line: where the run stands, and how to go on with it."""
+    path = session.run.path
+    then = f"; go on with: python -m scl_core.train --resume {path}" if state == "stopped" else ""
+    return f"{state} at step {step} of {session.config.train.steps}: {path}{then}"
 
 
 def say_stopping(session: Session, step: int) -> None:

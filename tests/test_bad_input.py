@@ -64,6 +64,11 @@ def test_picture_and_mask_of_different_sizes(refusal, tiny_folder):
     assert "002.png" in error and "48" in error and "64" in error and "20" in error and "30" in error
 
 
+def test_mask_that_belongs_to_no_picture(refusal, tiny_folder):
+    (tiny_folder / "masks" / "001.png").rename(tiny_folder / "masks" / "001_mask.png")
+    assert "masks/001_mask.png belongs to no picture" in refusal(tiny_folder)
+
+
 def test_truncated_picture(refusal, tiny_folder):
     file = tiny_folder / "images" / "000.png"
     file.write_bytes(file.read_bytes()[:200])

@@ -33,7 +33,7 @@ def show_numbers(mix: Mix, asked: float) -> None:
     columns[1].metric("Boxes that show nothing", f"{hidden} of {len(mix.report)}")
     columns[2].metric("Pixels that loss boxes show", f"{sum(box.visible for box in in_loss):,}")
     columns[3].metric(
-        "Pixel pairs compared", f"{pairs / every:.2%}", help=f"{pairs:,} of the {every:,} pairs of eq. 6."
+        "Share of all pixel pairs", f"{pairs / every:.2%}", help=f"{pairs:,} of the {every:,} pairs of eq. 6."
     )
 
 

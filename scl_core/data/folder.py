@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ from scl_core.data.images import IGNORE_INDEX, MASK_SUFFIXES, PICTURE_SUFFIXES, 
 from scl_core.data.lists import Entry, read_list
 from scl_core.data.pictures import DataSource
 from scl_core.errors import UserError
-from scl_core.seeding import permutation
 from scl_core.settings import setting
 
 CLASS_FILES = ("classes.txt", "classes.json")
@@ -64,6 +64,7 @@ class FolderConfig(FileSettings):
         """Fill the lists that are not written down from the pictures that no other list names."""
         entries = {name: listed for name, listed in entries.items() if listed is not None}
         if "labeled" not in entries:
+            refuse_lonely_masks(Path(self.root))
             entries["labeled"] = [entry for entry in _not_in(entries, scanned) if entry.mask]
         if not entries["labeled"]:
             raise UserError(f"{self.root}: no picture has a mask; put masks/<name>.png beside images/<name>.jpg")
@@ -89,9 +90,22 @@ def scan_pictures(root: Path) -> list[Entry]:
     return entries
 
 
+def refuse_lonely_masks(root: Path) -> None:
+    """Raise UserError for a mask under root/masks that has no picture of its name: it would go unused in silence."""
+    pictures = _by_stem(root, "images", PICTURE_SUFFIXES)
+    masks = _by_stem(root, "masks", MASK_SUFFIXES)
+    lonely = [file for stem, files in masks.items() if stem not in pictures for file in files]
+    if lonely:
+        more = f" (and {len(lonely) - 1} more)" if len(lonely) > 1 else ""
+        raise UserError(
+            f"{root}: {lonely[0]} belongs to no picture{more}; a mask has the name of its picture in images/"
+        )
+
+
 def hold_out(labeled: list[Entry], fraction: float, seed: int) -> tuple[list[Entry], list[Entry]]:
     """Split into (kept, held out): the share `fraction`, at least one picture on either side, order kept.
 
+    The draw follows the pictures' names, so that a picture seldom changes sides when others are added.
     Raises UserError when there are fewer than two pictures.
     """
     if len(labeled) < 2:
@@ -100,7 +114,8 @@ def hold_out(labeled: list[Entry], fraction: float, seed: int) -> tuple[list[Ent
             "more pictures, or data.val_fraction: 0"
         )
     count = min(max(1, round(fraction * len(labeled))), len(labeled) - 1)
-    chosen = set(permutation(seed, 0, len(labeled), "val")[:count].tolist())
+    drawn = sorted(range(len(labeled)), key=lambda i: sha256(f"{seed} {labeled[i].image}".encode()).digest())
+    chosen = set(drawn[:count])
     kept = [entry for i, entry in enumerate(labeled) if i not in chosen]
     return kept, [labeled[i] for i in sorted(chosen)]
 

@@ -87,6 +87,9 @@ class SceneList(PictureList):
     def label(self, i: int) -> np.ndarray:
         return self.mask(i)
 
+    def check_label(self, i: int) -> None:
+        """Nothing to check: what is drawn is right."""
+
     def _drawn(self, i: int) -> np.ndarray:
         """Picture and mask as uint8 [H, W, 4], read-only."""
         return self.cache.get(("scene", self.place(i)), lambda: self._draw(self._indices[i]))

@@ -76,6 +76,10 @@ class PictureList:
             raise UserError(f"{self.place(i)}: this list has no masks")
         return self.cache.get(("label", self.place(i), self.lines[i]), lambda: self._sized(self.mask(i), resize_mask))
 
+    def check_label(self, i: int) -> None:
+        """Raise UserError for a mask that cannot be learned from."""
+        self.label(i)
+
     def _sized(self, array: np.ndarray, resize) -> np.ndarray:
         return array if self.size is None else resize(array, *self.size)
 
@@ -139,13 +143,13 @@ class DataSource:
         return self.lists[split]
 
     def check_labels(self, limit: int | None = None) -> None:
-        """Decode the labeled masks (the first `limit` of them), so that a wrong one is found before training.
+        """Decode the labeled and validation masks (the first `limit` of each), so that training never finds a wrong one.
 
         Raises UserError naming the first file whose values, mode or size are wrong.
         """
-        labeled = self.pictures("labeled")
-        for i in range(len(labeled) if limit is None else min(limit, len(labeled))):
-            labeled.label(i)
+        for pictures in (self.lists[name] for name in ("labeled", "val") if name in self.lists):
+            for i in range(len(pictures) if limit is None else min(limit, len(pictures))):
+                pictures.check_label(i)
 
     def resolved_text(self) -> str:
         """Return the classes and all lists as used, the same text wherever the root lies."""

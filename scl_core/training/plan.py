@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from scl_core.command_line import Options, existing_folder
@@ -80,8 +81,10 @@ def read_plan(options: Options) -> Plan:
 
 
 def default_run_dir(config: RunConfig) -> str:
-    """`runs/<date>-<data>-<method>-s<seed>`."""
-    return f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{config.data.name}-{config.method.name}-s{config.seed}"
+    """`runs/<date>-<data>-<method>-s<seed>`, with a number behind it when that folder is there already."""
+    name = f"runs/{time.strftime('%Y-%m-%d')}-{config.data.name}-{config.method.name}-s{config.seed}"
+    free = (path for path in chain([name], (f"{name}-{number}" for number in count(2))) if not Path(path).exists())
+    return next(free)
 
 
 def resume_plan(options: Options, run_dir: Path) -> Plan:

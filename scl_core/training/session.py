@@ -21,6 +21,8 @@ from scl_core.training.optimizer import build_optimizer, load_optimizer_tensors
 from scl_core.training.plan import Plan
 from scl_core.training.recorder import Recorder
 
+SHOWN_LISTS = ("labeled", "unlabeled", "val", "test")
+
 
 @dataclass
 class Session:
@@ -62,10 +64,16 @@ def prepare(plan: Plan, world: World, stack: ExitStack) -> Session:
     if world.is_main:
         run.begin(first_step - 1, config.train.steps)
     progress = Progress(config.train.steps, first_step - 1, run.path / "log.txt", quiet=not world.is_main)
+    progress.say(f"{run.path}: {config.method.name} on {source.name} ({sizes(source)}), {world.device}; Ctrl-C saves")
     images = config.train.batch_labeled + (config.train.batch_unlabeled if method.num_strong else 0)
     recorder = Recorder(run, progress, config.train.log_every, images, world.is_main)
     model = distributed.wrap(method, world.device)
     return Session(config, world, run, source, method, model, optimizer, recorder, progress, first_step)
+
+
+def sizes(source: DataSource) -> str:
+    """How many pictures each list has."""
+    return ", ".join(f"{len(source.lists[name])} {name}" for name in SHOWN_LISTS if name in source.lists)
 
 
 def set_up_torch(config: RunConfig, world: World) -> None:
