@@ -222,10 +222,12 @@ def semantic_mask_consistency(
 ) -> Tensor:
     """SMC: how far the student's semantic masks are from the teacher's, the mean over the pictures.
 
-    `student`, `teacher` [B, C, h, w], not negative; `valid` bool [B, h, w], None for every pixel. With T the teacher's
-    largest class at each pixel, one-hot, `distance` is "dice": 1 - (2 sum S_c T_c + 1) / (sum S_c + sum T_c + 1), its
-    mean over the classes in T; "ce": -log of the student's share of T's class, the mean over pixels; or "mse": the
-    mean squared difference to the teacher's masks themselves. No gradient reaches the teacher; 0 without valid pixels.
+    `student`, `teacher` [B, C, h, w], not negative; where a pixel's values add up to more than 1, as sums over queries
+    may, they are divided by their sum, so that no loss falls below 0. `valid` bool [B, h, w], None for every pixel.
+    With T the teacher's largest class at each pixel, one-hot, `distance` is "dice": 1 - (2 sum S_c T_c + 1) /
+    (sum S_c + sum T_c + 1), its mean over the classes in T; "ce": -log of the student's share of T's class, the mean
+    over pixels; or "mse": the mean squared difference to the teacher's masks themselves. No gradient reaches the
+    teacher; 0 without valid pixels.
     Raises ValueError for shapes that do not fit or an unknown distance.
     """
     total, count = semantic_mask_consistency_sum(student, teacher, distance, valid)
@@ -244,7 +246,9 @@ def semantic_mask_consistency_sum(
     teacher = teacher.detach().to(student.dtype)
     valid = torch.ones_like(student[:, 0], dtype=torch.bool) if valid is None else valid
     seen = valid.unsqueeze(1).to(student.dtype).flatten(2)
-    student, teacher = student.flatten(2), teacher.flatten(2)
+    student, teacher = (
+        maps.flatten(2) / maps.flatten(2).sum(1, keepdim=True).clamp(min=1) for maps in (student, teacher)
+    )
     if distance == "mse":
         difference = (student - teacher).square() * seen
         return sum_and_count(difference.mean(1).sum(1) / seen.sum((1, 2)).clamp(min=1))

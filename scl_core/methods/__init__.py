@@ -6,6 +6,7 @@ from scl_core.methods.cutmix_seg import CutmixSeg
 from scl_core.methods.fixmatch import FixMatch
 from scl_core.methods.mean_teacher import MeanTeacher
 from scl_core.methods.pcr import Pcr
+from scl_core.methods.rc2l import Rc2l
 from scl_core.methods.rc2l_pp import Rc2lPp
 from scl_core.methods.scl import Scl
 from scl_core.methods.supervised import Supervised
@@ -21,6 +22,7 @@ METHODS: dict[str, type[Method]] = {
     "cps": Cps,
     "pcr": Pcr,
     "rc2l_pp": Rc2lPp,
+    "rc2l": Rc2l,
 }
 
 __all__ = ["METHODS", "Method", "StepDraws"]
