@@ -1,8 +1,8 @@
 """A mask classification network on the encoders: pixel decoder, transformer decoder, N queries (Cheng et al. 2021).
 
 It follows MaskFormer but for what the encoders and this project ask for: the pixel decoder has the encoder's two maps,
-attention reads the deep map at the output stride (and not at 32), layers normalise their input and not their output,
-which needs neither a warm-up nor gradient clipping, and there is no dropout.
+attention reads the deep map at the output stride (and not at 32); layers normalise their input and not their output,
+and masks' logits are divided by sqrt(D), which lets it train without gradient clipping; there is no dropout.
 """
 
 from math import ceil, pi
