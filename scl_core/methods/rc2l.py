@@ -107,8 +107,8 @@ class Rc2l(Method):
     def mask_classification(self, output: QueryOutput, labels: Tensor) -> Tensor:
         """MaskFormer's loss, each layer with a matching of its own; its weights are inside.
 
-        Departures of ours: the mean over the layers, not their sum; ignored pixels take no part, where MaskFormer counts
-        them as outside of every mask.
+        Departures of ours: the mean over the layers, not their sum; ignored pixels take no part, where MaskFormer
+        counts them as outside of every mask.
         """
         config, num_layers, num_classes = self.config, output.class_logits.shape[1], output.class_logits.shape[3] - 1
         present = present_classes(labels, num_classes)
