@@ -143,7 +143,7 @@ class DataSource:
         return self.lists[split]
 
     def check_labels(self, limit: int | None = None) -> None:
-        """Decode the labeled and validation masks (the first `limit` of each), so that training never finds a wrong one.
+        """Decode the labeled and validation masks (the first `limit` of each), so that training meets no wrong one.
 
         Raises UserError naming the first file whose values, mode or size are wrong.
         """
