@@ -12,10 +12,8 @@ import jsonargparse
 import yaml
 
 from scl_core.config import RunConfig, build_config, build_parser, chosen_names, flat_fields, to_dict
-from scl_core.config_files import Given, read_file
+from scl_core.config_files import COMMAND_LINE, Given, read_file
 from scl_core.errors import Fault, UserError
-
-COMMAND_LINE = "the command line"
 
 
 @dataclass
@@ -27,9 +25,13 @@ class Options:
     own: dict[str, str] = field(default_factory=dict)
     words: list[str] = field(default_factory=list)
 
-    def config(self) -> RunConfig:
+    def entries(self) -> list[Given]:
         """The settings of the files, then those of the command line; the later wins."""
-        return build_config([entry for file in self.files for entry in read_file(file)] + self.given)
+        return [entry for file in self.files for entry in read_file(file)] + self.given
+
+    def config(self) -> RunConfig:
+        """The settings, checked."""
+        return build_config(self.entries())
 
 
 def read_options(argv: Sequence[str], own: Sequence[str] = (), flags: Sequence[str] = ()) -> Options:
@@ -82,8 +84,7 @@ def whole_number(options: Options, name: str, default: int) -> int:
 
 def print_settings_help(usage: str, options: Options) -> None:
     """The usage of a command, then every setting of the chosen method and data set."""
-    given = [entry for file in options.files for entry in read_file(file)] + options.given
-    parser: jsonargparse.ArgumentParser = build_parser(flat_fields(*chosen_names(given)))
+    parser: jsonargparse.ArgumentParser = build_parser(flat_fields(*chosen_names(options.entries())))
     parser.usage = usage
     parser.print_help()
 

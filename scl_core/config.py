@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonargparse
 
-from scl_core.config_files import Given, as_text, read_file
+from scl_core.config_files import COMMAND_LINE, Given, as_text, read_file
 from scl_core.data.augment import AugmentConfig
 from scl_core.data.sources import DATASETS, recognise_layout
 from scl_core.errors import UserError
@@ -98,7 +98,7 @@ def load_config(files: Sequence[str | Path] = (), overrides: dict[str, Any] | No
     allowed values for one that is out of range.
     """
     given = [entry for file in files for entry in read_file(file)]
-    given += [Given(key, as_text(value), "the command line") for key, value in (overrides or {}).items()]
+    given += [Given(key, as_text(value), COMMAND_LINE) for key, value in (overrides or {}).items()]
     return build_config(given)
 
 
@@ -163,7 +163,6 @@ def chosen_names(given: Sequence[Given]) -> tuple[str, str]:
     data = last.get("data.name")
     if data is None and "data.root" in last:
         data = Given("data.name", recognise_layout(last["data.root"].text), "")
-        print(f"data.root {last['data.root'].text}: recognised as data.name {data.text}", flush=True)
     data = data or Given("data.name", "scenes", "")
     for entry, known in ((method, METHODS), (data, DATASETS)):
         if entry.text not in known:
@@ -182,7 +181,8 @@ def unknown_setting(entry: Given, known: list[str], method_name: str, data_name:
         )
     section = entry.key.split(".")[0]
     scope = {"method": f" of method {method_name}", "data": f" of data set {data_name}"}.get(section, "")
-    nearest = difflib.get_close_matches(entry.key, known, n=1, cutoff=0.0)[0]
+    own = ["config", "resume", "processes"] if entry.origin == COMMAND_LINE else []
+    nearest = difflib.get_close_matches(entry.key, [*known, *own], n=1, cutoff=0.0)[0]
     return f"{entry.origin}: unknown setting {entry.key}{scope}; the nearest is {nearest}"
 
 

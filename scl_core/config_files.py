@@ -8,6 +8,8 @@ import yaml
 
 from scl_core.errors import UserError
 
+COMMAND_LINE = "the command line"
+
 
 @dataclass(frozen=True)
 class Given:

@@ -23,7 +23,8 @@ from scl_core.runs import RunFolder
 
 SPLITS = ("train", "val", "test")
 USAGE = (
-    "python -m scl_core.evaluate RUN_DIR [--split train|val|test] [--checkpoint last|best|STEP|FOLDER] [--device cpu]"
+    "python -m scl_core.evaluate RUN_DIR [--split train|val|test] "
+    "[--checkpoint last|best|STEP|FOLDER|FILE] [--device cpu] [--data.SETTING VALUE]"
 )
 
 
@@ -136,6 +137,8 @@ def main(argv: Sequence[str]) -> int:
     split = options.own.get("split", "val")
     if split not in SPLITS:
         raise UserError(f"--split {split!r} is not one of {', '.join(SPLITS)}")
+    if options.files:
+        raise UserError("--config cannot be given here: the run's own settings hold")
     overrides = {entry.key: entry.text for entry in options.given}
     refuse_other_settings(overrides)
     run = RunFolder.open(existing_folder(options.words[0], "run folder"))

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from scl_core import distributed
-from scl_core.command_line import existing_folder, read_options, run_command
+from scl_core.command_line import Options, existing_folder, read_options, run_command
 from scl_core.data.images import PICTURE_SUFFIXES, read_picture, resize_picture
 from scl_core.errors import UserError
 from scl_core.inference import overlay, predict_classes, save_class_map
@@ -20,7 +20,7 @@ from scl_core.restore import Restored, restore
 
 USAGE = (
     "python -m scl_core.predict RUN_DIR PICTURES --out DIR "
-    "[--checkpoint last|best|STEP|FOLDER] [--network teacher|student] [--device cpu]"
+    "[--checkpoint last|best|STEP|FOLDER|FILE] [--network NAME] [--device cpu]"
 )
 
 
@@ -36,9 +36,16 @@ def find_pictures(place: Path) -> dict[Path, Path]:
     files = sorted(path for path in place.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
     if not files:
         raise UserError(f"{place}: no pictures here; looked for {', '.join(sorted(PICTURE_SUFFIXES))}")
-    stems = Counter(path.with_suffix("") for path in files)
-    names = {path: path.stem if stems[path.with_suffix("")] == 1 else path.name for path in files}
-    return {path: path.parent.relative_to(place) / names[path] for path in files}
+    inside = {path: path.relative_to(place) for path in files}
+    by_stem = Counter(str(name.with_suffix("")).lower() for name in inside.values())
+    names = {
+        path: name.with_suffix("") if by_stem[str(name.with_suffix("")).lower()] == 1 else name
+        for path, name in inside.items()
+    }
+    shared = [name for name, count in Counter(str(name).lower() for name in names.values()).items() if count > 1]
+    if shared:
+        raise UserError(f"{place}: two pictures would both be written as {shared[0]}.png: rename one of them")
+    return names
 
 
 def predict_file(
@@ -59,6 +66,22 @@ def write_prediction(out: Path, name: Path, picture: np.ndarray, classes: np.nda
     target = out / "overlays" / f"{name}.png"
     target.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(overlay(picture, classes, palette)).save(target)
+
+
+def make_out(out: Path) -> Path:
+    """Make the output folder before any network is loaded. Raises `UserError` where that cannot be."""
+    try:
+        (out / "masks").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be a folder for results: {error.strerror}") from error
+    return out
+
+
+def refuse_settings(options: Options, usage: str) -> None:
+    """Settings and config files belong to the run: refuse them here."""
+    unknown = [f"--{entry.key}" for entry in options.given] + ["--config"] * bool(options.files)
+    if unknown:
+        raise UserError(f"unknown option {unknown[0]}; usage: {usage}")
 
 
 def predict_all(restored: Restored, network: nn.Module, pictures: dict[Path, Path], out: Path, device) -> list[str]:
@@ -82,13 +105,12 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if len(options.words) != 2 or "out" not in options.own:
         raise UserError(f"usage: {USAGE}")
-    if options.given:
-        raise UserError(f"unknown option --{options.given[0].key}; usage: {USAGE}")
+    refuse_settings(options, USAGE)
     run_dir = existing_folder(options.words[0], "run folder")
     pictures = find_pictures(Path(options.words[1]))
+    out = make_out(Path(options.own["out"]))
     device = distributed.start(options.own.get("device", "auto")).device
     restored = restore(run_dir, options.own.get("checkpoint", "last"), device)
-    out = Path(options.own["out"])
     refused = predict_all(restored, restored.network(options.own.get("network")), pictures, out, device)
     name = options.own.get("network", next(iter(restored.method.evaluated)))
     done = f"{len(pictures) - len(refused)} of {len(pictures)} pictures by the {name} of step {restored.step}"

@@ -71,11 +71,13 @@ def restore(
 ) -> Restored:
     """Load the networks of a run. `checkpoint` is "last", "best", a step or a checkpoint's path.
 
-    Raises `UserError` when there is no checkpoint, when none of them is whole, or for one of another method.
+    Raises `UserError` when there is no checkpoint, when none of them is whole, or for one of another run.
     """
     config = run_config(run_dir, overrides)
-    method_files = ("student", "teacher")
-    stored = read_checkpoint(find_checkpoint(run_dir, checkpoint), names=method_files)
+    folder = find_checkpoint(run_dir, checkpoint)
+    if Path(run_dir).resolve() not in folder.resolve().parents:
+        raise UserError(f"{folder} is a checkpoint of another run than {run_dir}: give that run's own folder")
+    stored = read_checkpoint(folder, names=("student", "teacher"))
     refuse_other_method(stored, config.method.name)
     classes = tuple(stored.state["class_names"])
     fresh = replace(config, model=replace(config.model, weights=None))

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from scl_core import distributed
-from scl_core.command_line import print_config, print_settings_help, read_options, run_command, whole_number
+from scl_core.command_line import Options, print_config, print_settings_help, read_options, run_command, whole_number
 from scl_core.data.loaders import training_loader
 from scl_core.distributed import Watchdog
 from scl_core.errors import Fault, UserError
 from scl_core.methods import StepDraws
+from scl_core.runs import RunFolder
 from scl_core.schedule import poly_learning_rate
 from scl_core.seeding import generator_for
 from scl_core.training.keeping import evaluate_and_save
@@ -38,12 +39,28 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if options.words:
         raise UserError(f"{options.words[0]!r} is not an option; usage: {USAGE}")
+    try:
+        return start(argv, options)
+    except UserError as error:
+        leave_word(options, error)
+        raise
+
+
+def start(argv: Sequence[str], options: Options) -> int:
+    """Train in this process, or start the ranks that do."""
     plan = read_plan(options)
     processes = whole_number(options, "processes", 1)
     if processes > 1 and "RANK" not in os.environ:
         plan.check(processes)
         return run_ranks(plan.arguments(argv), processes, plan.run_dir)
     return train(plan)
+
+
+def leave_word(options: Options, error: UserError) -> None:
+    """Under plain torchrun the exit status is torchrun's, so a mistake is also told in a new run's folder."""
+    given = [entry.text for entry in options.given if entry.key == "run_dir"]
+    if os.environ.get("RANK") == "0" and given and not RunFolder.is_taken(given[-1]):
+        RunFolder.create(given[-1]).set_status("failed", 0, reason=str(error))
 
 
 def train(plan: Plan) -> int:
@@ -57,13 +74,22 @@ def train(plan: Plan) -> int:
         try:
             state, step = run_steps(session, stop)
         except BaseException as error:
+            fault = lost_rank(error, world.size) or error
             if world.is_main:
-                session.run.set_status("failed", reason=f"{type(error).__name__}: {error}")
-            raise
+                session.run.set_status("failed", reason=f"{type(fault).__name__}: {fault}")
+            raise fault from error
         if world.is_main:
             session.run.set_status(state, step, steps=plan.config.train.steps)
             session.progress.say(ending(session, state, step))
     return 0
+
+
+def lost_rank(error: BaseException, size: int) -> Fault | None:
+    """The plain sentence for what a collective says when another process is gone; None for any other error."""
+    words = ("connection", "gloo", "nccl")
+    if size > 1 and isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words):
+        return Fault("another process of this run is gone; torchrun's last lines name its rank and how it ended")
+    return None
 
 
 def run_steps(session: Session, stop: StopRequest) -> tuple[str, int]:
@@ -89,11 +115,11 @@ def run_steps(session: Session, stop: StopRequest) -> tuple[str, int]:
         now = time.perf_counter()
         timing = {"learning_rate": rate, "seconds": now - ended, "data_seconds": loaded - ended}
         session.recorder.add(step, {"loss": loss, **terms}, timing, columns)
-        ended = now
         stopping = distributed.any_rank(bool(stop)) or step == config.stop_at
         if stopping:
             say_stopping(session, step)
-        evaluate_and_save(session, step, stopping)
+        evaluate_and_save(session, step, stopping, skip_evaluation=stopping and step != config.stop_at)
+        ended = time.perf_counter()
         if stopping and step < config.steps:
             return "stopped", step
     return "finished", config.steps

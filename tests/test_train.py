@@ -214,6 +214,65 @@ def test_predict_writes_masks_in_each_pictures_own_size(finished, tmp_path):
         assert Image.open(out / "overlays" / f"{name}.png").size == size
 
 
+def test_two_pictures_never_share_one_result(finished, tmp_path, capsys):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for name in ("x.jpg", "x.png", "x.png.png"):
+        Image.new("RGB", (20, 20)).save(pictures / name)
+    assert run_command(predict, [str(finished / "scl"), str(pictures), "--out", str(tmp_path / "out")]) == 2
+    assert "would both be written as x.png.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "message"),
+    [
+        (predict, ["PICTURE", "--out", "PICTURE"], "cannot be a folder for results"),
+        (predict, ["PICTURE", "--out", "OUT", "--config", "a.yaml"], "unknown option --config"),
+        (evaluate, ["--config", "a.yaml"], "--config cannot be given here"),
+        (evaluate, ["--split", "tset"], "--split 'tset' is not one of train, val, test"),
+        (evaluate, ["--checkpoint", "5000"], "5000"),
+        (evaluate, ["--checkpoint", "OTHER"], "is a checkpoint of another run"),
+    ],
+)
+def test_wrong_option_of_a_command_is_one_line(finished, tmp_path, capsys, command, words, message):
+    picture = tmp_path / "picture.png"
+    Image.new("RGB", (20, 20)).save(picture)
+    other = finished / "supervised" / "checkpoints" / "00000006"
+    places = {"PICTURE": str(picture), "OUT": str(tmp_path / "out"), "OTHER": str(other)}
+    assert run_command(command, [str(finished / "scl"), *(places.get(word, word) for word in words)]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_time_of_a_step_holds_no_evaluation(tmp_path):
+    run = tmp_path / "run"
+    options = tiny_options(run, data__val=60, train__steps=4, train__evaluate_every=2, train__keep_checkpoints=9)
+    assert run_command(train, options) == 0
+    rows = metrics(run)
+    assert rows[2]["data_seconds"] < rows[2]["seconds"] < 3 * max(rows[1]["seconds"], rows[3]["seconds"])
+
+
+def test_run_that_ended_before_its_first_checkpoint_begins_again(tmp_path):
+    run = tmp_path / "run"
+    assert run_command(train, tiny_options(run, train__learning_rate=1e30, train__checkpoint_every=6)) == 1
+    assert not (run / "checkpoints" / "last.json").exists()
+    assert run_command(train, ["--resume", str(run), "--train.stop_at", "1"]) == 0
+    assert [row["step"] for row in metrics(run)] == [1]
+
+
+def test_own_network_trains_scores_and_predicts(tmp_path, monkeypatch, capsys):
+    (tmp_path / "my_net.py").write_text(
+        "from torch import nn\n\n\ndef build(num_classes):\n    return nn.Conv2d(3, num_classes, 3, padding=1)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    run = tmp_path / "run"
+    assert run_command(train, tiny_options(run, model__encoder="my_net:build", train__steps=2)) == 0
+    assert run_command(evaluate, [str(run), "--split", "val", "--checkpoint", str(run / "checkpoints/00000002")]) == 0
+    Image.new("RGB", (20, 20)).save(tmp_path / "p.png")
+    assert run_command(predict, [str(run), str(tmp_path / "p.png"), "--out", str(tmp_path / "out")]) == 0
+    assert "by the teacher of step 2" in capsys.readouterr().out
+
+
 def test_predict_tells_the_broken_picture_and_does_the_others(finished, tmp_path, capsys):
     pictures = tmp_path / "pictures"
     pictures.mkdir()

@@ -112,6 +112,29 @@ def test_mistake_in_the_data_is_found_before_any_rank_starts(tmp_path, capsys):
     assert "train.batch_labeled 3 does not divide by 2 processes" in capsys.readouterr().err
 
 
+def torchrun(*options):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    return subprocess.run(
+        [*launcher, "scl_core.train", *options], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_mistake_under_torchrun_is_in_the_status(tmp_path):
+    run = tmp_path / "run"
+    done = torchrun(*tiny_options(run, train__batch_labeled=3))
+    assert done.returncode == 1 and "error: train.batch_labeled 3 does not divide by 2 processes" in done.stderr
+    status = json.loads((run / "status.json").read_text())
+    assert status["state"] == "failed" and "train.batch_labeled 3" in status["reason"]
+    assert run_command(train, tiny_options(run, train__steps=1)) == 0
+
+
+def test_taken_folder_under_torchrun_is_one_line_and_no_traceback_of_ours(two_ranks):
+    before = (two_ranks / "status.json").read_bytes()
+    done = torchrun(*tiny_options(two_ranks))
+    assert f"error: {two_ranks} is not empty" in done.stderr and "open_run" not in done.stderr
+    assert (two_ranks / "status.json").read_bytes() == before
+
+
 @pytest.mark.fault
 def test_lost_rank_ends_the_run_and_is_named(tmp_path):
     run = tmp_path / "run"
@@ -129,5 +152,6 @@ def test_lost_rank_ends_the_run_and_is_named(tmp_path):
     finally:
         process.kill()
     assert process.returncode == 1
-    assert json.loads((run / "status.json").read_text())["state"] == "failed"
+    status = json.loads((run / "status.json").read_text())
+    assert status["state"] == "failed" and "another process of this run is gone" in status["reason"]
     assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks)

@@ -72,8 +72,13 @@ class RunFolder:
             return
         if not os.path.isdir(path) or os.path.islink(path):
             raise UserError(f"{path} is not a folder: choose another --run_dir")
-        if os.listdir(path):
+        if RunFolder.is_taken(path):
             raise UserError(f"{path} is not empty; to go on with it: python -m scl_core.train --resume {path}")
+
+    @staticmethod
+    def is_taken(path: str | Path) -> bool:
+        """Whether something of value is there; a status alone, left by a start that was refused, is nothing."""
+        return os.path.lexists(path) and (not os.path.isdir(path) or bool(set(os.listdir(path)) - {"status.json"}))
 
     @classmethod
     def open(cls, path: str | Path) -> "RunFolder":

@@ -12,27 +12,28 @@ from scl_core.training.session import Session
 PREVIEWS = 4
 
 
-def evaluate_and_save(session: Session, step: int, stopping: bool) -> None:
-    """Evaluate and write a checkpoint where the schedule, a stop or a new best score asks for it."""
+def evaluate_and_save(session: Session, step: int, stopping: bool, skip_evaluation: bool) -> None:
+    """Write a checkpoint where the schedule or a stop asks for it, then evaluate where that is due.
+
+    A new best score gets a checkpoint too. Somebody who asked to stop does not wait for an evaluation, but at the end.
+    """
     config = session.config.train
     last = step == config.steps
-    improved = False
-    if step % config.evaluate_every == 0 or last:
-        session.recorder.flush()
-        score, network = evaluate(session, step)
-        improved = session.world.is_main and session.run.is_better(score, step)
-    if not distributed.any_rank(improved or stopping or last or step % config.checkpoint_every == 0):
-        return
-    session.recorder.flush()
-    if session.world.is_main:
+    saved = stopping or last or step % config.checkpoint_every == 0
+    if saved:
         save(session, step)
-        if improved:
-            update_best(session.run.path, step, score, network)
-    distributed.barrier()
+    if last or (step % config.evaluate_every == 0 and not skip_evaluation):
+        score, network = evaluate(session, step)
+        if distributed.any_rank(session.world.is_main and session.run.is_better(score, step)):
+            if not saved:
+                save(session, step)
+            if session.world.is_main:
+                update_best(session.run.path, step, score, network)
 
 
 def evaluate(session: Session, step: int) -> tuple[float, str]:
     """Score every network on the validation list; returns the score and name of the one that counts."""
+    session.recorder.flush()
     pictures, scores = session.source.lists["val"], {}
     classes = session.source.class_names
     for name, network in session.method.evaluated.items():
@@ -62,7 +63,15 @@ def write_previews(session: Session, step: int) -> None:
 
 
 def save(session: Session, step: int) -> None:
-    """Commit a checkpoint of everything that the next step needs."""
+    """Commit a checkpoint of everything that the next step needs; rank 0 writes, the others wait."""
+    session.recorder.flush()
+    if session.world.is_main:
+        commit(session, step)
+    distributed.barrier()
+
+
+def commit(session: Session, step: int) -> None:
+    """Write the checkpoint."""
     tensors = session.method.tensors() | {"optimizer": optimizer_tensors(session.optimizer)}
     state = {
         "step": step,

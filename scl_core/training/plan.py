@@ -77,6 +77,8 @@ def read_plan(options: Options) -> Plan:
         return resume_plan(options, existing_folder(options.own["resume"], "run folder"))
     config = options.config()
     check_stop(config)
+    if "data.name" not in {entry.key for entry in options.entries()} and config.data.name != "scenes":
+        print(f"data.root {config.data.root}: recognised as data.name {config.data.name}", flush=True)
     return Plan(config, Path(config.run_dir or default_run_dir(config)), resumed=False)
 
 

@@ -95,9 +95,20 @@ def open_run(plan: Plan, world: World, source: DataSource, stack: ExitStack) -> 
     """Make the run folder, or open the one to go on with; rank 0 holds its lock until `stack` ends."""
     run_dir = distributed.from_main(str(plan.run_dir))
     distributed.require_same("lists", source.list_hash)
-    if not world.is_main:
-        distributed.barrier()
-        return RunFolder(run_dir)
+    mistake = None
+    if world.is_main:
+        try:
+            write_opening(plan, run_dir, world, source, stack)
+        except UserError as error:
+            mistake = str(error)
+    mistake = distributed.from_main(mistake)
+    if mistake:
+        raise UserError(mistake)
+    return RunFolder(run_dir)
+
+
+def write_opening(plan: Plan, run_dir: str, world: World, source: DataSource, stack: ExitStack) -> None:
+    """Rank 0's part: lock the folder and write settings, environment and lists into it."""
     run = RunFolder.open(run_dir) if plan.resumed else RunFolder.create(run_dir)
     stack.enter_context(run.lock())
     if plan.resumed and run.resolved() != source.resolved_text():
@@ -108,8 +119,6 @@ def open_run(plan: Plan, world: World, source: DataSource, stack: ExitStack) -> 
     if plan.resumed:
         tell_differences(run.environment(), environment)
     run.write_start(to_dict(plan.config), environment, source.resolved_text())
-    distributed.barrier()
-    return run
 
 
 def tell_differences(before: dict, now: dict) -> None:
@@ -122,7 +131,9 @@ def tell_differences(before: dict, now: dict) -> None:
 
 
 def load_last(run: RunFolder, method: Method, optimizer: torch.optim.Optimizer) -> int:
-    """Put back the last whole checkpoint; returns its step."""
+    """Put back the last whole checkpoint; returns its step, 0 for a run that ended before its first checkpoint."""
+    if not run.checkpoints():
+        return 0
     stored = read_checkpoint(find_checkpoint(run.path, "last"))
     refuse_other_method(stored, method.config.name)
     method.load_tensors(stored.tensors, stored.step)
