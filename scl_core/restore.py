@@ -75,10 +75,10 @@ def restore(
     """
     config = run_config(run_dir, overrides)
     folder = find_checkpoint(run_dir, checkpoint)
-    if Path(run_dir).resolve() not in folder.resolve().parents:
-        raise UserError(f"{folder} is a checkpoint of another run than {run_dir}: give that run's own folder")
     stored = read_checkpoint(folder, names=("student", "teacher"))
     refuse_other_method(stored, config.method.name)
+    if Path(run_dir).resolve() not in folder.resolve().parents:
+        raise UserError(f"{folder} is a checkpoint of another run than {run_dir}: give that run's own folder")
     classes = tuple(stored.state["class_names"])
     fresh = replace(config, model=replace(config.model, weights=None))
     method = build_method(fresh, len(classes))

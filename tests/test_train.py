@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -231,14 +232,16 @@ def test_two_pictures_never_share_one_result(finished, tmp_path, capsys):
         (evaluate, ["--config", "a.yaml"], "--config cannot be given here"),
         (evaluate, ["--split", "tset"], "--split 'tset' is not one of train, val, test"),
         (evaluate, ["--checkpoint", "5000"], "5000"),
-        (evaluate, ["--checkpoint", "OTHER"], "is a checkpoint of another run"),
+        (evaluate, ["--checkpoint", "OTHER"], "is of method supervised, and the run is of method scl"),
+        (evaluate, ["--checkpoint", "COPY"], "is a checkpoint of another run"),
     ],
 )
 def test_wrong_option_of_a_command_is_one_line(finished, tmp_path, capsys, command, words, message):
     picture = tmp_path / "picture.png"
     Image.new("RGB", (20, 20)).save(picture)
     other = finished / "supervised" / "checkpoints" / "00000006"
-    places = {"PICTURE": str(picture), "OUT": str(tmp_path / "out"), "OTHER": str(other)}
+    copy = shutil.copytree(finished / "scl" / "checkpoints" / "00000006", tmp_path / "00000006")
+    places = {"PICTURE": str(picture), "OUT": str(tmp_path / "out"), "OTHER": str(other), "COPY": str(copy)}
     assert run_command(command, [str(finished / "scl"), *(places.get(word, word) for word in words)]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1

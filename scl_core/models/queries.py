@@ -146,6 +146,7 @@ def sine_positions(size: tuple[int, int], width: int, like: Tensor) -> Tensor:
 
 
 def norm_relu(width: int) -> tuple[nn.Module, nn.Module]:
+    """Group norm and ReLU, to stand behind a convolution."""
     return group_norm(width), nn.ReLU(inplace=True)
 
 
