@@ -66,9 +66,12 @@ def test_class_names_are_drawn_letter_for_letter():
 @pytest.mark.parametrize("columns", [{}, {"A": {}}, {"A": {}, "B": {}}, {"A": {"Sky": None}, "B": {"Sky": None}}])
 def test_nothing_to_show_is_a_figure_and_not_a_crash(columns):
     table = iou.iou_table(columns)
-    iou.per_class_bars(table)
+    figures = [iou.per_class_bars(table)]
     if len(columns) > 1:
-        iou.delta_bars(table)
+        figures.append(iou.delta_bars(table))
+    for figure in figures:
+        lengths = np.array([value for bar in figure.data for value in bar.x], dtype=float)
+        assert not np.isfinite(lengths).any() or not lengths[np.isfinite(lengths)].any()
 
 
 def test_twelve_series_never_look_the_same():

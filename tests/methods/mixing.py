@@ -60,7 +60,8 @@ def assert_resumed_equals_uninterrupted(folder, **changes):
     assert_bitwise_equal(checkpoint_tensors(parted, 3), checkpoint_tensors(whole, 3))
     rows = without_times(metrics(whole))
     assert without_times(metrics(parted)) == rows and len(rows) == 3
-    assert all(value is not None and value >= 0 for value in rows[-1].values())
+    rounding = 1e-7  # the exact structured loss may be this far below 0 where student and teacher agree
+    assert all(value is not None and value >= -rounding for value in rows[-1].values())
     return rows[-1].keys()
 
 
