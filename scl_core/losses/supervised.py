@@ -5,21 +5,25 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 
 
-def relaxed_cross_entropy(logits: Tensor, labels: Tensor, window: int = 3, ignore_index: int = 255) -> Tensor:
+def relaxed_cross_entropy(
+    logits: Tensor, labels: Tensor, window: int = 3, ignore_index: int = 255, strict_classes: tuple[int, ...] = ()
+) -> Tensor:
     """Eq. 2 of Kim et al. 2020, label relaxation at boundaries: the mean of -log sum of P(c) over the window's classes.
 
     `logits` [B, C, H, W], `labels` int64 [B, H, W]. The classes of a pixel are those within the `window` x `window`
     square around it, so that either side is right for a pixel next to a boundary; window 1 is plain cross entropy. A
-    pixel that is itself ignored is not supervised; ignored neighbours and those outside the picture add no class. The
-    mean is over the supervised pixels, 0 with a gradient of zeros when there are none; in float32 at least.
+    pixel that is itself ignored is not supervised; ignored neighbours and those outside the picture add no class. A
+    pixel labeled with one of `strict_classes` keeps its own label alone: thin things would be given up for what is
+    behind them. The mean is over the supervised pixels, 0 with a gradient of zeros when there are none; it is taken in
+    float32 at least.
     Raises ValueError for shapes that do not fit or a window that is not odd and positive.
     """
-    total, count = relaxed_cross_entropy_sum(logits, labels, window, ignore_index)
+    total, count = relaxed_cross_entropy_sum(logits, labels, window, ignore_index, strict_classes)
     return total / count.clamp(min=1)
 
 
 def relaxed_cross_entropy_sum(
-    logits: Tensor, labels: Tensor, window: int = 3, ignore_index: int = 255
+    logits: Tensor, labels: Tensor, window: int = 3, ignore_index: int = 255, strict_classes: tuple[int, ...] = ()
 ) -> tuple[Tensor, Tensor]:
     """`relaxed_cross_entropy` before its mean: the sum over the supervised pixels and their number (int64)."""
     if window < 1 or window % 2 == 0:
@@ -33,6 +37,8 @@ def relaxed_cross_entropy_sum(
     for neighbour in neighbours:
         boundary |= (neighbour != labels) & (neighbour != ignore_index)
     boundary &= supervised
+    for strict in strict_classes:
+        boundary &= labels != strict
     inside = labels.masked_fill(boundary, ignore_index)
     # reduction="sum" has no deterministic form on CUDA
     total = cross_entropy(logits, inside, ignore_index=ignore_index, reduction="none").sum()

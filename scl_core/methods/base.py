@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from scl_core.distributed import global_mean, sum_over_ranks, world_size
 from scl_core.ema import EmaTeacher
+from scl_core.errors import UserError
 from scl_core.losses.ohem import ohem_cross_entropy_sum
 from scl_core.losses.supervised import relaxed_cross_entropy_sum
 from scl_core.seeding import generator_for
@@ -16,6 +17,17 @@ if TYPE_CHECKING:
     from scl_core.data.batch import Batch
     from scl_core.data.pictures import PictureList
     from scl_core.probe import Probe
+
+
+def class_numbers(text: str | None) -> tuple[int, ...]:
+    """The classes of `method.relaxation_strict_classes`, "5, 6, 17". Raises `UserError` for what is no number."""
+    words = [word.strip() for word in (text or "").split(",") if word.strip()]
+    for word in words:
+        if not word.isdecimal():
+            raise UserError(
+                f"method.relaxation_strict_classes: {word!r} is not the number of a class; write them as 5,6,7"
+            )
+    return tuple(map(int, words))
 
 
 @dataclass(frozen=True)
@@ -94,6 +106,13 @@ class Method(nn.Module):
     def supervised_loss(self, logits: Tensor, labels: Tensor, window: int) -> Tensor:
         """Eq. 2 over the labeled pictures of all ranks; logits [L, C, H, W], labels [L, H, W]."""
         return global_mean(*relaxed_cross_entropy_sum(logits, labels, window))
+
+    def relaxed_loss(self, logits: Tensor, labels: Tensor, step: int) -> Tensor:
+        """`supervised_loss` as `relaxation_window`, `_strict_classes` and `_until` of the settings ask for."""
+        config = self.config
+        window = config.relaxation_window if step <= config.relaxation_until * self.steps else 1
+        strict = class_numbers(config.relaxation_strict_classes)
+        return global_mean(*relaxed_cross_entropy_sum(logits, labels, window, strict_classes=strict))
 
     def ohem_loss(self, logits: Tensor, labels: Tensor, threshold: float, min_kept: int) -> Tensor:
         """`ohem_cross_entropy` over the labeled pictures of all ranks; `min_kept` is for one picture."""

@@ -8,7 +8,7 @@ from scl_core.cutmix import cutmix
 from scl_core.distributed import global_mean
 from scl_core.ema import EmaTeacher
 from scl_core.losses.consistency import consistency_sum
-from scl_core.methods.base import Method, StepDraws
+from scl_core.methods.base import Method, StepDraws, class_numbers
 from scl_core.methods.parts import (
     check_loss_boxes,
     draw_owner,
@@ -46,12 +46,19 @@ class SclConfig:
     )
     box_reduction: str = setting("mean", "How the boxes' losses become one: eq. 8 has sum.", choices=("mean", "sum"))
     relaxation_window: int = setting(1, "Side of the label relaxation's window (eq. 2); 1 is cross entropy.", low=1)
+    relaxation_strict_classes: str | None = setting(
+        None, "Numbers of classes whose pixels are never relaxed, as 5,6,7; poles and persons are thin."
+    )
+    relaxation_until: float = setting(
+        1.0, "Share of the steps after which the relaxation ends and eq. 2 is cross entropy.", low=0.0, high=1.0
+    )
     ema_decay: float = setting(0.99, "Decay of the teacher's average.", low=0.0, high=1.0)
     ema_warmup: bool = setting(True, "Average over few steps first: decay min(1 - 1/(k+1), ema_decay) at update k.")
     joint_forward: bool = setting(True, "Labeled and mixed pictures in one forward pass, so batch norm sees both.")
 
     def __post_init__(self):
         check_loss_boxes(self)
+        class_numbers(self.relaxation_strict_classes)
 
 
 class Scl(Method):
@@ -71,13 +78,12 @@ class Scl(Method):
 
     def forward(self, batch, draws):
         """The terms `supervised`, and from the start of the unlabeled part `consistency` and `structured`."""
-        window = self.config.relaxation_window
         if self.unlabeled_factor(draws.step) == 0.0:
-            return {"supervised": self.supervised_loss(self.student(batch.images).logits, batch.labels, window)}
+            return {"supervised": self.relaxed_loss(self.student(batch.images).logits, batch.labels, draws.step)}
         owner = draw_owner(batch.unlabeled_a, batch.positions, draws, self.config)
         mixed = cutmix(batch.unlabeled_a.strong[0], batch.unlabeled_b.strong[0], owner)
         logits, mixed_logits = two_logits(self.student, batch.images, mixed, self.config.joint_forward)
-        terms = {"supervised": self.supervised_loss(logits, batch.labels, window)}
+        terms = {"supervised": self.relaxed_loss(logits, batch.labels, draws.step)}
         return terms | self.unlabeled_terms(batch, mixed_logits, owner, draws)
 
     def unlabeled_terms(self, batch, mixed_logits: Tensor, owner: Tensor, draws: StepDraws) -> dict[str, Tensor]:

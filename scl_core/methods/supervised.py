@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from scl_core.ema import EmaTeacher
-from scl_core.methods.base import Method
+from scl_core.methods.base import Method, class_numbers
 from scl_core.settings import setting
 
 
@@ -11,12 +11,21 @@ from scl_core.settings import setting
 class SupervisedConfig:
     name: str = setting("supervised", "The method.")
     relaxation_window: int = setting(1, "Side of the label relaxation's window (eq. 2); 1 is cross entropy.", low=1)
+    relaxation_strict_classes: str | None = setting(
+        None, "Numbers of classes whose pixels are never relaxed, as 5,6,7; poles and persons are thin."
+    )
+    relaxation_until: float = setting(
+        1.0, "Share of the steps after which the relaxation ends and eq. 2 is cross entropy.", low=0.0, high=1.0
+    )
     ema_decay: float | None = setting(
         None,
         "Also keep an averaged copy of the network, so that a teacher is compared with a like copy.",
         low=0,
         high=1,
     )
+
+    def __post_init__(self):
+        class_numbers(self.relaxation_strict_classes)
 
 
 class Supervised(Method):
@@ -32,4 +41,4 @@ class Supervised(Method):
     def forward(self, batch, draws):
         """The one term, `supervised`."""
         logits = self.student(batch.images).logits
-        return {"supervised": self.supervised_loss(logits, batch.labels, self.config.relaxation_window)}
+        return {"supervised": self.relaxed_loss(logits, batch.labels, draws.step)}

@@ -14,7 +14,7 @@ def random_case(pictures=2, classes=4, size=6, ignored=0.2):
     return logits, labels
 
 
-def by_double_loop(logits, labels, window):
+def by_double_loop(logits, labels, window, strict=()):
     probs = logits.softmax(1)
     height, width = labels.shape[1:]
     terms = []
@@ -26,6 +26,8 @@ def by_double_loop(logits, labels, window):
                 rows = slice(max(y - window // 2, 0), y + window // 2 + 1)
                 columns = slice(max(x - window // 2, 0), x + window // 2 + 1)
                 classes = set(labels[picture, rows, columns].flatten().tolist()) - {255}
+                own = labels[picture, y, x].item()
+                classes = {own} if own in strict else classes
                 terms.append(-log(sum(probs[picture, c, y, x].item() for c in classes)))
     return sum(terms) / len(terms)
 
@@ -36,6 +38,13 @@ def test_against_a_double_loop(window):
     assert relaxed_cross_entropy(logits, labels, window).item() == pytest.approx(
         by_double_loop(logits, labels, window), rel=1e-12
     )
+
+
+def test_strict_classes_against_a_double_loop():
+    logits, labels = random_case()
+    got = relaxed_cross_entropy(logits, labels, 3, strict_classes=(1, 3)).item()
+    assert got == pytest.approx(by_double_loop(logits, labels, 3, strict=(1, 3)), rel=1e-12)
+    assert got > relaxed_cross_entropy(logits, labels, 3).item()
 
 
 def test_window_one_is_plain_cross_entropy():
