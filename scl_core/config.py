@@ -27,6 +27,11 @@ class TrainConfig:
     batch_unlabeled: int = setting(
         4, "Mixed unlabeled pictures a step, over all processes (two are read for each).", low=1
     )
+    unlabeled_from: str = setting(
+        "unlabeled",
+        "The list whose pictures are used without masks; labeled = a control that sees no other picture.",
+        choices=("unlabeled", "labeled"),
+    )
     optimizer: str = setting("sgd", "The optimizer.", choices=("sgd", "adamw"))
     learning_rate: float = setting(0.02, "Learning rate of the first step.", low=0.0)
     power: float = setting(0.9, "Power of the polynomial decay of the learning rate.", low=0.0)

@@ -36,14 +36,14 @@ def training_loader(
 
     Rank r of W makes positions [r B / W, (r + 1) B / W) of an effective batch of B. A batch depends on the seed, the
     step and those positions alone, so a resumed run gets what an uninterrupted one would.
-    Reads train.batch_labeled, .batch_unlabeled, .steps, .workers. Raises UserError when a batch cannot be shared by the
-    processes, a list is missing, or there are too few unlabeled pictures; iterating raises it with the file's name,
-    and Fault when a worker process dies.
+    Reads train.batch_labeled, .batch_unlabeled, .unlabeled_from, .steps, .workers. Raises UserError when a batch
+    cannot be shared by the processes, a list is missing, or there are too few unlabeled pictures; iterating raises it
+    with the file's name, and Fault when a worker process dies.
     """
     labeled = source.pictures("labeled")
     steps = TrainingSteps(
         labeled=labeled,
-        unlabeled=_pool(source) if needs_unlabeled else None,
+        unlabeled=_pool(source, train.unlabeled_from) if needs_unlabeled else None,
         augment=augment,
         crop=crop_size(augment, data_config, labeled),
         seed=seed,
@@ -215,8 +215,9 @@ def prepare_worker(worker: int) -> None:
     cache.limit_bytes = cache.used_bytes + (cache.limit_bytes - cache.used_bytes) // info.num_workers
 
 
-def _pool(source: DataSource) -> PictureList:
-    unlabeled = source.lists.get("unlabeled")
+def _pool(source: DataSource, name: str) -> PictureList:
+    """The list that unlabeled pictures are drawn from; its masks, if it has any, are not read."""
+    unlabeled = source.lists.get(name)
     if unlabeled is None or len(unlabeled) < 2:
         count = 0 if unlabeled is None else len(unlabeled)
         raise UserError(

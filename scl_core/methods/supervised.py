@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
+from scl_core.cutmix import box_owner, cutmix, sample_boxes
 from scl_core.ema import EmaTeacher
 from scl_core.methods.base import Method, class_numbers
 from scl_core.settings import setting
@@ -23,6 +27,13 @@ class SupervisedConfig:
         low=0,
         high=1,
     )
+    num_boxes: int = setting(
+        0, "CutMix boxes of each labeled picture, from its neighbour in the batch; 0 = none.", low=0
+    )
+    total_area: float = setting(0.5, "Share of the picture that the boxes take.", low=0.0, high=1.0)
+    area_mode: str = setting(
+        "union", "What total_area means: the covered share, or the areas' sum.", choices=("union", "sum")
+    )
 
     def __post_init__(self):
         class_numbers(self.relaxation_strict_classes)
@@ -40,5 +51,24 @@ class Supervised(Method):
 
     def forward(self, batch, draws):
         """The one term, `supervised`."""
-        logits = self.student(batch.images).logits
-        return {"supervised": self.relaxed_loss(logits, batch.labels, draws.step)}
+        images, labels = self.mixed(batch, draws) if self.config.num_boxes else (batch.images, batch.labels)
+        logits = self.student(images).logits
+        return {"supervised": self.relaxed_loss(logits, labels, draws.step)}
+
+    def mixed(self, batch, draws) -> tuple[Tensor, Tensor]:
+        """CutMix of labeled pictures and their labels alike: [L, 3, H, W] and [L, H, W].
+
+        Neighbours exchange boxes: the first of the process's pictures with the second, the third with the fourth; the
+        last of an odd number stays as it is. So several processes equal one when each has an even number.
+        """
+        height, width = batch.labels.shape[-2:]
+        settings = (self.config.num_boxes, self.config.total_area, self.config.area_mode)
+        owners = [
+            box_owner(sample_boxes(height, width, *settings, generator), height, width)
+            for generator in draws.generators(batch.label_positions, "labeled boxes")
+        ]
+        owner = torch.stack(owners).to(batch.labels.device)
+        neighbours = [index ^ 1 if index ^ 1 < len(owners) else index for index in range(len(owners))]
+        return cutmix(batch.images, batch.images[neighbours], owner), cutmix(
+            batch.labels, batch.labels[neighbours], owner
+        )

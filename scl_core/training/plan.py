@@ -40,11 +40,12 @@ class Plan:
             raise UserError(f"data set {source.name} has no validation pictures: evaluation needs at least 1")
         if method.num_strong:
             batches["train.batch_unlabeled"] = train.batch_unlabeled
-            count = len(source.lists["unlabeled"])
+            count = len(source.lists[train.unlabeled_from])
             if count < 2:
                 raise UserError(
-                    f"data set {source.name} has {count} unlabeled pictures: method {self.config.method.name} mixes "
-                    "pairs and needs at least 2; add pictures, or train --method.name supervised"
+                    f"data set {source.name} has {count} {train.unlabeled_from} pictures: method "
+                    f"{self.config.method.name} mixes pairs and needs at least 2; add pictures, or train "
+                    "--method.name supervised"
                 )
         strict = class_numbers(getattr(self.config.method, "relaxation_strict_classes", None))
         if max(strict, default=0) >= len(source.class_names):

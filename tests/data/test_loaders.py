@@ -28,7 +28,9 @@ def load(
     config=SCENES, source=None, rank=0, world=1, first_step=1, pairs=True, num_strong=1, augment=None, seed=0, **train
 ):
     """The loader of a small run; further keywords are settings of `train`."""
-    settings = SimpleNamespace(**{"batch_labeled": 2, "batch_unlabeled": 4, "steps": 4, "workers": 0} | train)
+    settings = SimpleNamespace(
+        **{"batch_labeled": 2, "batch_unlabeled": 4, "unlabeled_from": "unlabeled", "steps": 4, "workers": 0} | train
+    )
     place = SimpleNamespace(rank=rank, size=world, device=torch.device("cpu"))
     source = source or open_data(config)
     return training_loader(
@@ -118,6 +120,13 @@ def test_a_method_without_pairs_gets_none_and_needs_no_unlabeled_pictures():
     assert batch.unlabeled_a is None and batch.unlabeled_b is None and batch.positions == ()
 
 
+def test_the_control_sees_no_picture_but_the_labeled():
+    labeled = set(open_data(SCENES).lists["labeled"].names)
+    for batch in load(unlabeled_from="labeled"):
+        assert set(batch.unlabeled_a.names) | set(batch.unlabeled_b.names) <= labeled
+    assert not set(next(iter(load())).unlabeled_a.names) & labeled
+
+
 @pytest.mark.parametrize("unlabeled", [0, 1])
 def test_too_few_unlabeled_pictures_are_refused_with_their_count(unlabeled):
     config = ScenesConfig(height=24, width=32, labeled=2, unlabeled=unlabeled, val=1, test=1)
@@ -180,7 +189,7 @@ PROGRAM = textwrap.dedent("""
     from scl_core.data.sources import ScenesConfig, open_data
 
     config = ScenesConfig(height=24, width=32, labeled=2, unlabeled=4, val=1, test=1)
-    train = SimpleNamespace(batch_labeled=1, batch_unlabeled=1, steps=10_000, workers=2)
+    train = SimpleNamespace(batch_labeled=1, batch_unlabeled=1, unlabeled_from="unlabeled", steps=10_000, workers=2)
     world = SimpleNamespace(rank=0, size=1, device=torch.device("cpu"))
     batches = iter(training_loader(open_data(config), config, AugmentConfig(), train, 0, world, 1, True, 1))
     next(batches)
