@@ -1,5 +1,6 @@
 """CutMix for segmentation: draw boxes, say which box each pixel shows, and mix two pictures by it."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from math import log, sqrt
 
@@ -71,6 +72,21 @@ def cutmix(a: Tensor, b: Tensor, owner: Tensor) -> Tensor:
     if batched and a.dim() == 4:
         pasted = pasted.unsqueeze(1)
     return torch.where(pasted, b, a)
+
+
+def shuffled_owner(owner: Tensor, valid: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """`owner` with its valid pixels in a random order: sets of scattered pixels, each as large as its box was.
+
+    `owner`: int64 [B, H, W]; `valid`: bool [B, H, W], the pixels among which the numbers move; -1 outside.
+    `generators`: one per picture, on the CPU.
+    """
+    pixels = owner[0].numel()
+    keys = torch.stack([torch.randperm(pixels, generator=generator) for generator in generators]).to(owner.device)
+    hidden = ~valid.flatten(1)
+    # both orders list a picture's valid pixels first
+    places, numbers = (keys + pixels * hidden).argsort(1), hidden.long().argsort(dim=1, stable=True)
+    moved = torch.empty_like(owner).flatten(1).scatter_(1, places, owner.flatten(1).gather(1, numbers))
+    return moved.masked_fill(hidden, -1).view_as(owner)
 
 
 @lru_cache(maxsize=64)

@@ -20,6 +20,12 @@ VOID = BATCH | {"augment__scale_min": 0.3, "augment__scale_max": 0.9}
 PADDED = tiny_settings(method__num_boxes=4, method__relaxation_window=3, **VOID)
 LARGER = tiny_settings(data__height=96, data__width=128, method__num_boxes=4, **BATCH)
 
+STRUCTURED = {
+    "whole": {"method.structured_region": "whole"},
+    "random": {"method.structured_region": "random"},
+    "pixel_cosine": {"method.structured_form": "pixel_cosine"},
+}
+
 
 def mean_of_this_rank(total, count):
     """What a naive trainer does: each rank divides by its own count."""
@@ -48,6 +54,8 @@ def main(out: Path) -> None:
     results = {"float64": one_step(world, torch.float64, PADDED), "float32": one_step(world, torch.float32, LARGER)}
     for name in METHODS:
         results[f"method-{name}"] = one_step(world, torch.float64, tiny_settings(method__name=name, **VOID))
+    for name, settings in STRUCTURED.items():
+        results[f"structured-{name}"] = one_step(world, torch.float64, PADDED | settings)
     for module in (base, scl):
         module.global_mean = mean_of_this_rank
     results["naive"] = one_step(world, torch.float64, PADDED)

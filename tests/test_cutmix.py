@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scl_core.cutmix import box_owner, cutmix, sample_boxes
+from scl_core.cutmix import box_owner, cutmix, sample_boxes, shuffled_owner
 
 pictures = st.tuples(st.integers(1, 40), st.integers(1, 40))
 
@@ -137,3 +137,20 @@ def test_labels_and_booleans_can_be_mixed():
     owner = torch.tensor([[0, -1]])
     assert cutmix(torch.tensor([[1, 2]]), torch.tensor([[3, 4]]), owner).tolist() == [[3, 2]]
     assert cutmix(torch.tensor([[True, True]]), torch.tensor([[False, False]]), owner).tolist() == [[False, True]]
+
+
+def test_shuffled_owner_keeps_the_sizes_and_forgets_the_places():
+    owner = box_owner(sample_boxes(40, 60, 6, generator=torch.Generator().manual_seed(1)), 40, 60).repeat(2, 1, 1)
+    valid = torch.ones(2, 40, 60, dtype=torch.bool)
+    valid[1, :, 45:] = False
+    shuffled = shuffled_owner(owner, valid, [torch.Generator().manual_seed(n) for n in (3, 4)])
+    for picture in range(2):
+        before, after = (
+            torch.bincount(numbers[picture][valid[picture]] + 1, minlength=7) for numbers in (owner, shuffled)
+        )
+        assert torch.equal(before, after) and (before[1:] > 0).sum() > 3
+    assert (shuffled[~valid] == -1).all()
+    side_by_side = [(numbers[0, :, 1:] == numbers[0, :, :-1]).float().mean() for numbers in (owner, shuffled)]
+    assert side_by_side[0] > 0.9 > 0.6 > side_by_side[1]
+    alone = shuffled_owner(owner[1:], valid[1:], [torch.Generator().manual_seed(4)])
+    assert torch.equal(alone[0], shuffled[1])

@@ -15,6 +15,7 @@ from scl_core.command_line import run_command
 from scl_core.methods import METHODS
 from scl_core.train import main as train
 from tests.conftest import ROOT
+from tests.rank_program import STRUCTURED
 from tests.tiny import (
     assert_bitwise_equal,
     checkpoint_tensors,
@@ -58,6 +59,12 @@ def test_loss_and_gradients_are_those_of_one_process(steps):
 def test_every_method_is_one_on_two_ranks(steps, method):
     for prefix in ("loss.", "grad."):
         assert relative_difference(steps[f"method-{method}-1"], steps[f"method-{method}-2"], prefix) < 1e-6
+
+
+@pytest.mark.parametrize("name", STRUCTURED)
+def test_every_form_of_the_structured_term_is_one_on_two_ranks(steps, name):
+    for prefix in ("loss.", "grad."):
+        assert relative_difference(steps[f"structured-{name}-1"], steps[f"structured-{name}-2"], prefix) < 1e-6
 
 
 def test_a_mean_of_means_would_be_seen(steps):

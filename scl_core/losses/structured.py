@@ -63,13 +63,20 @@ def structured_consistency_sum(
     box_reduction: str = "sum",
 ) -> tuple[Tensor, Tensor]:
     """`structured_consistency_loss` before its mean: the sum over the pictures and their number (int64)."""
+    values, _ = structured_per_box(student, teacher, owner, num_boxes, num_loss_boxes, max_pairs, generator, valid)
+    return sum_of_boxes(values, box_reduction)
+
+
+def sum_of_boxes(values: Tensor, box_reduction: str = "sum") -> tuple[Tensor, Tensor]:
+    """From one value per box, [B, boxes], to the sum over the pictures and their number; "mean" divides by the boxes.
+
+    Raises ValueError for an unknown `box_reduction`.
+    """
     if box_reduction not in BOX_REDUCTIONS:
         raise ValueError(f"box_reduction is {box_reduction!r}; it must be one of {', '.join(BOX_REDUCTIONS)}")
-    values, _ = structured_per_box(student, teacher, owner, num_boxes, num_loss_boxes, max_pairs, generator, valid)
-    total = values.sum()
-    if box_reduction == "mean":
-        total = total / max(num_loss_boxes, 1)
-    return total, torch.tensor(len(student), device=student.device)
+    pictures, boxes = values.shape
+    total = values.sum() / (max(boxes, 1) if box_reduction == "mean" else 1)
+    return total, torch.tensor(pictures, device=values.device)
 
 
 def structured_per_box(
@@ -91,7 +98,7 @@ def structured_per_box(
         raise ValueError(f"num_loss_boxes is {num_loss_boxes}; it must lie between 0 and num_boxes = {num_boxes}")
     if max_pairs is not None and max_pairs < 0:
         raise ValueError(f"max_pairs is {max_pairs}; it must be None (every pair) or at least 0")
-    _check_shapes(student, teacher, owner, valid)
+    check_shapes(student, teacher, owner, valid)
     generators = _one_per_picture(generator, len(student))
     pixels, counts = _visible_pixels(owner, valid, num_boxes - num_loss_boxes, num_loss_boxes)
     rows = counts.tolist()
@@ -105,13 +112,13 @@ def structured_per_box(
 
 def cosine_similarity_matrix(probs: Tensor) -> Tensor:
     """Eq. 5: the cosine similarity of every two of the pixels `probs` [C, P], a few thousand at most: [P, P]."""
-    unit, _ = _normalise(probs)
+    unit, _ = normalise(probs)
     return unit.T @ unit
 
 
 def similarity_row(probs: Tensor, pixel: int) -> Tensor:
     """One row of `cosine_similarity_matrix`: how alike `pixel` is to each of the P pixels, [P]; for any P."""
-    unit, _ = _normalise(probs)
+    unit, _ = normalise(probs)
     return unit[:, pixel] @ unit
 
 
@@ -134,8 +141,8 @@ class _PairLoss(torch.autograd.Function):
         values = student.new_zeros((len(student), num_loss_boxes), dtype=dtype)
         gradients = []
         for group in groups:
-            unit, inverse_norm = _normalise(_take(student[group.picture], group.pixels).to(dtype))
-            target, _ = _normalise(_take(teacher[group.picture], group.pixels).to(dtype))
+            unit, inverse_norm = normalise(_take(student[group.picture], group.pixels).to(dtype))
+            target, _ = normalise(_take(teacher[group.picture], group.pixels).to(dtype))
             stacked = unit.new_empty(2, *unit.shape)  # D and Q, without the copies of a concatenation
             torch.sub(unit, target, out=stacked[0])
             torch.add(unit, target, out=stacked[1])
@@ -187,11 +194,11 @@ def _drawn_pairs(stacked: Tensor, group: _BoxGroup) -> tuple[Tensor, Tensor]:
     return value, gradient / num_pairs
 
 
-def _normalise(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Unit vectors along dimension 0, and the inverse norms; a vector without a direction gives 0 for both."""
-    squared = (vectors * vectors).sum(0)
-    inverse_norm = torch.where(squared > SMALLEST_SQUARED_NORM, squared.rsqrt(), 0.0)
-    return vectors * inverse_norm, inverse_norm
+def normalise(vectors: Tensor, dim: int = 0) -> tuple[Tensor, Tensor]:
+    """Unit vectors along dimension `dim`, and the inverse norms; a vector without a direction gives 0 for both."""
+    squared = (vectors * vectors).sum(dim)
+    inverse_norm = squared.clamp(min=SMALLEST_SQUARED_NORM).rsqrt() * (squared > SMALLEST_SQUARED_NORM)
+    return vectors * inverse_norm.unsqueeze(dim), inverse_norm
 
 
 def _visible_pixels(owner: Tensor, valid: Tensor | None, first_box: int, num_loss_boxes: int) -> tuple[Tensor, Tensor]:
@@ -292,7 +299,7 @@ def _one_per_picture(
     return generator
 
 
-def _check_shapes(student: Tensor, teacher: Tensor, owner: Tensor, valid: Tensor | None) -> None:
+def check_shapes(student: Tensor, teacher: Tensor, owner: Tensor, valid: Tensor | None) -> None:
     if student.dim() != 4 or student.shape != teacher.shape:
         raise ValueError(f"student {list(student.shape)} and teacher {list(teacher.shape)} must be one [B, C, H, W]")
     for name, tensor in {"owner": owner, "valid": valid}.items():

@@ -13,15 +13,19 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 
-from scl_core.cutmix import box_owner, cutmix, sample_boxes
+from scl_core.cutmix import box_owner, cutmix, sample_boxes, shuffled_owner
 from scl_core.distributed import global_mean
 from scl_core.errors import UserError
-from scl_core.losses.structured import structured_consistency_sum
+from scl_core.losses.structured import structured_per_box, sum_of_boxes
+from scl_core.losses.structured_family import pixel_cosine_per_box
 from scl_core.methods.base import StepDraws
 from scl_core.settings import setting
 
 if TYPE_CHECKING:
     from scl_core.data.batch import Views
+
+REGIONS = ("boxes", "whole", "random")
+FORMS = ("pairs", "pixel_cosine")
 
 
 class BoxSettings(Protocol):
@@ -33,6 +37,8 @@ class BoxSettings(Protocol):
     total_area: float
     area_mode: str
     box_reduction: str
+    structured_region: str
+    structured_form: str
 
 
 @dataclass
@@ -58,9 +64,22 @@ class StructuredSettings:
         "union", "What total_area means: the covered share, or the areas' sum.", choices=("union", "sum")
     )
     box_reduction: str = setting("mean", "How the boxes' losses become one: eq. 8 has sum.", choices=("mean", "sum"))
+    structured_region: str = setting(
+        "boxes",
+        "Where the structured loss takes its pixels: each box (eq. 8), the whole picture as one region (eq. 6), or as "
+        "a control random sets of pixels as large as the boxes.",
+        choices=REGIONS,
+    )
+    structured_form: str = setting(
+        "pairs",
+        "What it compares there: how alike any two pixels are, or as a control each pixel of the student with the "
+        "teacher's (1 - cosine).",
+        choices=FORMS,
+    )
 
     def __post_init__(self):
         check_loss_boxes(self)
+        check_structured_form(self)
 
 
 def check_loss_boxes(settings: BoxSettings) -> None:
@@ -69,6 +88,15 @@ def check_loss_boxes(settings: BoxSettings) -> None:
         raise UserError(
             f"method.num_loss_boxes {settings.num_loss_boxes} is more than method.num_boxes {settings.num_boxes}: "
             f"at most {settings.num_boxes} boxes can have a loss"
+        )
+
+
+def check_structured_form(settings: BoxSettings) -> None:
+    """Raises `UserError` when pairs are to be drawn for a form that compares none."""
+    if settings.max_pairs is not None and settings.structured_form != "pairs":
+        raise UserError(
+            f"method.max_pairs {settings.max_pairs} draws pairs, which method.structured_form "
+            f"{settings.structured_form} does not compare: leave max_pairs empty, or set structured_form to pairs"
         )
 
 
@@ -103,24 +131,31 @@ def structured_term(
     settings: BoxSettings,
     stream: str = "pairs",
 ) -> Tensor:
-    """Eq. 10 of Kim et al. 2020, unweighted, over the pictures of all ranks.
+    """Eq. 10 of Kim et al. 2020, unweighted, over the pictures of all ranks; other regions and forms by the settings.
 
     `student`, `teacher`: probabilities [B, C, H, W] of the mixed pictures, no gradient reaches the teacher; `owner`
-    int64 and `valid` bool [B, H, W] of the mix. Pairs are drawn from `stream` where `settings.max_pairs` asks for it.
+    int64 and `valid` bool [B, H, W] of the mix. Pairs are drawn from `stream` where `settings.max_pairs` asks for it,
+    random sets of pixels from the stream "placebo".
     """
-    pairs = draws.generators(positions, stream) if settings.max_pairs is not None else None
-    total, count = structured_consistency_sum(
-        student,
-        teacher,
-        owner,
-        settings.num_boxes,
-        loss_boxes(settings),
-        max_pairs=settings.max_pairs,
-        generator=pairs,
-        valid=valid,
-        box_reduction=settings.box_reduction,
-    )
-    return global_mean(total, count)
+    regions, num_regions, num_compared = pair_regions(owner, valid, positions, draws, settings)
+    shared = (student, teacher, regions, num_regions, num_compared)
+    if settings.structured_form == "pixel_cosine":
+        values, _ = pixel_cosine_per_box(*shared, valid=valid)
+    else:
+        pairs = draws.generators(positions, stream) if settings.max_pairs is not None else None
+        values, _ = structured_per_box(*shared, settings.max_pairs, pairs, valid)
+    return global_mean(*sum_of_boxes(values, settings.box_reduction))
+
+
+def pair_regions(
+    owner: Tensor, valid: Tensor, positions: tuple[int, ...], draws: StepDraws, settings: BoxSettings
+) -> tuple[Tensor, int, int]:
+    """Where the structured loss takes its pixels: owner int64 [B, H, W] of the regions, how many, how many compared."""
+    if settings.structured_region == "whole":
+        return torch.zeros_like(owner), 1, 1
+    if settings.structured_region == "random":
+        owner = shuffled_owner(owner, valid, draws.generators(positions, "placebo"))
+    return owner, settings.num_boxes, loss_boxes(settings)
 
 
 def two_logits(student: nn.Module, images: Tensor, others: Tensor, joint: bool) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from scl_core.ema import EmaTeacher
 from scl_core.losses.consistency import consistency_sum
 from scl_core.methods.base import Method, StepDraws, class_numbers
 from scl_core.methods.parts import (
-    check_loss_boxes,
+    StructuredSettings,
     draw_owner,
     mixed_probs,
     smallest_part,
@@ -23,7 +23,7 @@ from scl_core.settings import setting
 
 
 @dataclass
-class SclConfig:
+class SclConfig(StructuredSettings):
     name: str = setting("scl", "The method.")
     consistency_weight: float = setting(2.0, "Weight of the pixel-wise consistency (lambda_c of eq. 3).", low=0.0)
     structured_weight: float = setting(2.0, "Weight of the structured consistency (lambda_sc of eq. 3).", low=0.0)
@@ -34,17 +34,6 @@ class SclConfig:
         0.3, "Share of the steps over which the unlabeled weights rise to their value.", low=0.0, high=1.0
     )
     num_boxes: int = setting(8, "CutMix boxes of each pair (N).", low=0)
-    num_loss_boxes: int | None = setting(
-        None, "Boxes with a structured loss, the last pasted (N_box); empty = all.", low=0
-    )
-    max_pairs: int | None = setting(
-        None, "Pixel pairs drawn in each box (N_pair, eq. 9); empty = every pair, exactly.", low=0
-    )
-    total_area: float = setting(0.5, "Share of the picture that the boxes take.", low=0.0, high=1.0)
-    area_mode: str = setting(
-        "union", "What total_area means: the covered share, or the areas' sum.", choices=("union", "sum")
-    )
-    box_reduction: str = setting("mean", "How the boxes' losses become one: eq. 8 has sum.", choices=("mean", "sum"))
     relaxation_window: int = setting(1, "Side of the label relaxation's window (eq. 2); 1 is cross entropy.", low=1)
     relaxation_strict_classes: str | None = setting(
         None, "Numbers of classes whose pixels are never relaxed, as 5,6,7; poles and persons are thin."
@@ -57,7 +46,7 @@ class SclConfig:
     joint_forward: bool = setting(True, "Labeled and mixed pictures in one forward pass, so batch norm sees both.")
 
     def __post_init__(self):
-        check_loss_boxes(self)
+        super().__post_init__()
         class_numbers(self.relaxation_strict_classes)
 
 
