@@ -24,6 +24,7 @@ LAYERS = [
     {"evaluate", "predict"},
     {"training"},
     {"train"},
+    {"replay"},
 ]
 LEAVES = {"cutmix", "ema", "losses", "metrics", "schedule", "seeding"}
 APART = {"figures": {"errors"}}

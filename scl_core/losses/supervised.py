@@ -26,8 +26,7 @@ def relaxed_cross_entropy_sum(
     logits: Tensor, labels: Tensor, window: int = 3, ignore_index: int = 255, strict_classes: tuple[int, ...] = ()
 ) -> tuple[Tensor, Tensor]:
     """`relaxed_cross_entropy` before its mean: the sum over the supervised pixels and their number (int64)."""
-    if window < 1 or window % 2 == 0:
-        raise ValueError(f"window is {window}; it must be odd and positive: 1, 3, 5, ...")
+    _check_window(window)
     if logits.dim() != 4 or labels.shape != logits[:, 0].shape:
         raise ValueError(f"logits {list(logits.shape)} must be [B, C, H, W], labels {list(labels.shape)} [B, H, W]")
     logits, labels = logits.to(torch.promote_types(logits.dtype, torch.float32)), labels.long()
@@ -46,6 +45,24 @@ def relaxed_cross_entropy_sum(
         classes = torch.stack([neighbour[boundary] for neighbour in neighbours], 1)
         total = total + _any_of(logits.permute(0, 2, 3, 1)[boundary], classes, ignore_index).sum()
     return total, supervised.sum()
+
+
+def allowed_classes(labels: Tensor, window: int, num_classes: int, ignore_index: int = 255) -> Tensor:
+    """The classes that eq. 2 accepts at each pixel of `labels` int64 [B, H, W]: bool [B, C, H, W].
+
+    None at a pixel that is itself ignored. Raises ValueError for a window that is not odd and positive.
+    """
+    _check_window(window)
+    labels = labels.long()
+    allowed = torch.zeros(len(labels), num_classes + 1, *labels.shape[1:], dtype=torch.bool, device=labels.device)
+    for neighbour in _neighbours(labels, window, ignore_index):
+        allowed.scatter_(1, neighbour.masked_fill(neighbour == ignore_index, num_classes)[:, None], True)
+    return allowed[:, :num_classes] & (labels != ignore_index)[:, None]
+
+
+def _check_window(window: int) -> None:
+    if window < 1 or window % 2 == 0:
+        raise ValueError(f"window is {window}; it must be odd and positive: 1, 3, 5, ...")
 
 
 def _neighbours(labels: Tensor, window: int, ignore_index: int) -> list[Tensor]:

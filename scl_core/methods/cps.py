@@ -1,6 +1,6 @@
 """Cross pseudo supervision (Chen et al. 2021): two networks that learn each other's hard labels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from scl_core.methods.parts import StructuredSettings, draw_owner, structured_te
 from scl_core.models.deeplabv3plus import SegmenterOutput
 from scl_core.models.twin import with_other_head
 from scl_core.models.weights import split_beside, with_beside
+from scl_core.probe import Probe, make_probe
 from scl_core.settings import setting
 
 SECOND = "second."
@@ -142,6 +143,14 @@ class Cps(Method):
         """The weights of the settings, from the first step on: the paper has no ramp."""
         weights = {"supervised": 1.0, "cross_pseudo": self.config.cross_pseudo_weight}
         return weights | ({"structured": self.config.structured_weight} if self.config.structured_weight else {})
+
+    def probe(self, batch, draws) -> Probe | None:
+        """The first pair, the first network in the student's place and the second in the teacher's."""
+        if not self.config.cutmix:
+            return None
+        boxes, pairs = (draws.generators(batch.positions[:1], stream)[0] for stream in ("boxes", "pairs"))
+        a, b = (replace(views, strong=(views.weak,)) for views in (batch.unlabeled_a, batch.unlabeled_b))
+        return make_probe(*self.networks, a, b, self.config, boxes, pairs)
 
     @property
     def evaluated(self):

@@ -1,16 +1,16 @@
 """FixMatch for segmentation: hard labels of a weak view, where the network is sure, teach it a strong view."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from scl_core.cutmix import cutmix
 from scl_core.ema import EmaTeacher
 from scl_core.methods.base import Method
 from scl_core.methods.parts import structured_term, two_logits
+from scl_core.methods.step_boxes import step_boxes
 from scl_core.methods.weak_to_strong import (
     Weak,
     WeakToStrongSettings,
     draw_owner_at_times,
-    drawn_area,
     partner_target,
     pseudo_label_term,
     smallest_pass,
@@ -84,6 +84,5 @@ class FixMatch(Method):
     def probe(self, batch, draws) -> Probe:
         """The first pair of the batch, mixed also where training left it unmixed; the network is its own teacher."""
         boxes, pairs = (draws.generators(batch.positions[:1], stream)[0] for stream in ("boxes", "pairs"))
-        _, area = drawn_area(self.config, draws, batch.positions[0], view=0)
-        settings = replace(self.config, total_area=area, smallest_area=None)
+        settings = step_boxes(self.config, draws, batch.positions[0]).settings
         return make_probe(self.student, self.student, batch.unlabeled_a, batch.unlabeled_b, settings, boxes, pairs)

@@ -1,6 +1,6 @@
 """UniMatch (Yang et al., CVPR 2023): FixMatch with several strong views, and a view whose features are perturbed."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,11 +10,11 @@ from scl_core.ema import EmaTeacher
 from scl_core.errors import UserError
 from scl_core.methods.base import Method, StepDraws
 from scl_core.methods.parts import structured_term, two_logits
+from scl_core.methods.step_boxes import step_boxes
 from scl_core.methods.weak_to_strong import (
     Weak,
     WeakToStrongSettings,
     draw_owner_at_times,
-    drawn_area,
     partner_target,
     pseudo_label_term,
     smallest_pass,
@@ -134,8 +134,7 @@ class UniMatch(Method):
     def probe(self, batch, draws) -> Probe:
         """The first pair's first strong view, mixed also where training left it unmixed; the network is its teacher."""
         boxes, pairs = (draws.generators(batch.positions[:1], name)[0] for name in ("boxes", "pairs"))
-        _, area = drawn_area(self.config, draws, batch.positions[0], view=0)
-        settings = replace(self.config, total_area=area, smallest_area=None)
+        settings = step_boxes(self.config, draws, batch.positions[0]).settings
         return make_probe(self.student, self.student, batch.unlabeled_a, batch.unlabeled_b, settings, boxes, pairs)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from scl_core.losses.supervised import relaxed_cross_entropy, relaxed_cross_entropy_sum
+from scl_core.losses.supervised import allowed_classes, relaxed_cross_entropy, relaxed_cross_entropy_sum
 
 
 def random_case(pictures=2, classes=4, size=6, ignored=0.2):
@@ -130,3 +130,22 @@ def test_a_window_without_a_centre_is_refused(window):
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="logits"):
         relaxed_cross_entropy(torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 5, dtype=torch.long))
+
+
+@pytest.mark.parametrize("window", [1, 3, 5])
+def test_the_allowed_classes_are_those_of_the_window_pixel_by_pixel(window):
+    labels = torch.randint(0, 4, (2, 6, 7), generator=torch.Generator().manual_seed(1))
+    labels[labels == 3] = 255
+    found, reach = allowed_classes(labels, window, 3), window // 2
+    for picture, row, column in torch.cartesian_prod(torch.arange(2), torch.arange(6), torch.arange(7)).tolist():
+        rows = slice(max(row - reach, 0), row + reach + 1)
+        near = set(labels[picture, rows, max(column - reach, 0) : column + reach + 1].flatten().tolist()) - {255}
+        wanted = set() if labels[picture, row, column] == 255 else near
+        assert set(found[picture, :, row, column].nonzero().flatten().tolist()) == wanted
+
+
+def test_the_loss_accepts_just_the_allowed_classes():
+    labels = torch.randint(0, 4, (1, 6, 7), generator=torch.Generator().manual_seed(2))
+    logits = torch.randn(1, 4, 6, 7, generator=torch.Generator().manual_seed(3))
+    accepted = (logits.softmax(1) * allowed_classes(labels, 3, 4)).sum(1)
+    assert relaxed_cross_entropy(logits, labels, 3) == pytest.approx(float(-accepted.log().mean()), rel=1e-5)
