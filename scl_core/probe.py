@@ -27,6 +27,8 @@ from scl_core.losses.structured import (
 if TYPE_CHECKING:
     from scl_core.data.batch import Views
 
+ORDERS = ("raster", "class", "cluster")
+
 
 class ProbeSettings(Protocol):
     """The settings of a CutMix method that a probe reads; a method's config has them under these names."""
@@ -116,7 +118,7 @@ def make_probe(
     `(..., "pairs")`. The student sees the mix of the strong views, the teacher both weak views whole.
     """
     weak_a, weak_b, mixed, owner, boxes, valid = _mix(view_a, view_b, settings, generator)
-    with _eval_mode(student, teacher), torch.no_grad():
+    with eval_mode(student, teacher), torch.no_grad():
         probs_a, probs_b = _probs(teacher, torch.cat([weak_a, weak_b])).chunk(2)
         target = cutmix(probs_a, probs_b, owner)
         probs = _probs(student, mixed)
@@ -175,12 +177,15 @@ def similarity_rows(probe: Probe, number: int, row: int, column: int) -> tuple[n
     return maps[0], maps[1]
 
 
-def similarity_matrices(probe: Probe, number: int, most: int = 160, by_class: bool = False) -> SimilarityMatrices:
+def similarity_matrices(probe: Probe, number: int, most: int = 160, order: str = "raster") -> SimilarityMatrices:
     """The similarity matrices of a box, over at most `most` of the pixels that it shows, taken at a regular stride.
 
-    In raster order, or with `by_class` sorted by the teacher's most probable class. With stride 1 the mean of
-    (student - teacher)^2 is the box's exact loss.
+    `order`: "raster", "class" (the teacher's most probable class) or "cluster" (average linkage of the teacher's
+    similarities, so that pixels which are alike to it stand together). With stride 1 the mean of (student - teacher)^2
+    is the box's exact loss. Raises ValueError for another order.
     """
+    if order not in ORDERS:
+        raise ValueError(f"order is {order!r}; it must be one of {', '.join(ORDERS)}")
     rows, columns = (places.numpy() for places in probe.shown(number).nonzero(as_tuple=True))
     stride, taken = 1, np.ones(len(rows), dtype=bool)
     while taken.sum() > most:
@@ -188,12 +193,26 @@ def similarity_matrices(probe: Probe, number: int, most: int = 160, by_class: bo
         taken = (rows % stride == stride // 2) & (columns % stride == stride // 2)
     rows, columns = rows[taken], columns[taken]
     classes = probe.teacher[:, rows, columns].argmax(0).numpy()
-    order = np.argsort(classes, kind="stable") if by_class else np.arange(len(rows))
-    rows, columns = rows[order], columns[order]
     teacher, student = (
         cosine_similarity_matrix(probs[:, rows, columns]).numpy() for probs in (probe.teacher, probe.student)
     )
-    return SimilarityMatrices(teacher, student, np.stack([rows, columns], 1), classes[order], stride)
+    places = _order_of(teacher, classes, order)
+    across = np.ix_(places, places)
+    return SimilarityMatrices(
+        teacher[across], student[across], np.stack([rows, columns], 1)[places], classes[places], stride
+    )
+
+
+def _order_of(teacher: np.ndarray, classes: np.ndarray, order: str) -> np.ndarray:
+    """The places of the pixels in the asked order; `teacher` [P, P] are the similarities that clustering follows."""
+    if order == "class":
+        return np.argsort(classes, kind="stable")
+    if order == "raster" or len(teacher) < 3:
+        return np.arange(len(teacher))
+    from scipy.cluster.hierarchy import leaves_list, linkage  # here, because trainings import this file and need it not
+
+    distance = np.clip(1 - (teacher + teacher.T) / 2, 0, None)[np.triu_indices(len(teacher), 1)]
+    return leaves_list(linkage(distance, "average", optimal_ordering=True))
 
 
 def pixel_losses(probe: Probe) -> np.ndarray:
@@ -263,7 +282,7 @@ def _probs(network: nn.Module, pictures: Tensor) -> Tensor:
 
 
 @contextmanager
-def _eval_mode(*networks: nn.Module) -> Iterator[None]:
+def eval_mode(*networks: nn.Module) -> Iterator[None]:
     """Run in eval mode and leave each network in the mode it was in."""
     before = [network.training for network in networks]
     try:

@@ -18,6 +18,8 @@ LAYERS = [
     {"checkpoint", "distributed", "runs"},
     {"models", "data", "launch"},
     {"probe", "inference"},
+    {"dissect"},
+    {"pair_study"},
     {"methods"},
     {"config"},
     {"command_line", "restore"},

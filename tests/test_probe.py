@@ -150,18 +150,18 @@ def test_matrices_of_every_pixel_hold_the_boxs_loss(networks):
     assert np.square(found.student - found.teacher).mean() == pytest.approx(box.loss, rel=1e-4)
 
 
-@pytest.mark.parametrize("by_class", [False, True])
-def test_matrices_compare_the_pixels_that_they_name(networks, by_class):
+@pytest.mark.parametrize("order", ["raster", "class", "cluster"])
+def test_matrices_compare_the_pixels_that_they_name(networks, order):
     probe = probe_with(networks, Settings())
     box = last_shown(probe)
-    found = similarity_matrices(probe, box.number, most=20, by_class=by_class)
+    found = similarity_matrices(probe, box.number, most=20, order=order)
     assert 2 <= len(found.places) <= 20 and found.stride > 1
     for i in (0, len(found.places) - 1):
         for j in range(len(found.places)):
             one, two = (probe.student[:, y, x].double() for y, x in (found.places[i], found.places[j]))
             assert found.student[i, j] == pytest.approx(float(one @ two / one.norm() / two.norm()), abs=1e-5)
     assert all(probe.shown(box.number)[y, x] for y, x in found.places)
-    assert not by_class or np.all(np.diff(found.classes) >= 0)
+    assert order != "class" or np.all(np.diff(found.classes) >= 0)
 
 
 def test_a_row_is_the_pixels_line_of_the_matrix(networks):

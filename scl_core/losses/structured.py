@@ -122,6 +122,31 @@ def similarity_row(probs: Tensor, pixel: int) -> Tensor:
     return unit[:, pixel] @ unit
 
 
+def sampled_pairs(
+    owner: Tensor,
+    num_boxes: int,
+    num_loss_boxes: int,
+    max_pairs: int,
+    generator: torch.Generator,
+    valid: Tensor | None = None,
+) -> dict[int, Tensor]:
+    """The pairs that eq. 9 draws in one picture, `owner` int64 and `valid` bool [H, W]: the very draw of the loss.
+
+    For each box that has more pairs than `max_pairs` (the others keep all of them): int64 [2, max_pairs], places in
+    the flattened picture.
+    """
+    valid = None if valid is None else valid[None]
+    pixels, counts = _visible_pixels(owner[None], valid, num_boxes - num_loss_boxes, num_loss_boxes)
+    groups = _box_groups(pixels, counts.tolist(), max_pairs, [generator])
+    first = num_boxes - num_loss_boxes
+    return {
+        first + column: group.pixels[group.pairs[:, index]]
+        for group in groups
+        if group.pairs is not None
+        for index, column in enumerate(group.columns)
+    }
+
+
 class _BoxGroup(NamedTuple):
     """Boxes of one picture that are computed together, their visible pixels packed one box after the other."""
 

@@ -47,15 +47,19 @@ def relaxed_cross_entropy_sum(
     return total, supervised.sum()
 
 
-def allowed_classes(labels: Tensor, window: int, num_classes: int, ignore_index: int = 255) -> Tensor:
+def allowed_classes(
+    labels: Tensor, window: int, num_classes: int, ignore_index: int = 255, strict_classes: tuple[int, ...] = ()
+) -> Tensor:
     """The classes that eq. 2 accepts at each pixel of `labels` int64 [B, H, W]: bool [B, C, H, W].
 
-    None at a pixel that is itself ignored. Raises ValueError for a window that is not odd and positive.
+    None at a pixel that is itself ignored, its own alone at one of `strict_classes`. Raises ValueError for a window that is not odd and positive.
     """
     _check_window(window)
     labels = labels.long()
     allowed = torch.zeros(len(labels), num_classes + 1, *labels.shape[1:], dtype=torch.bool, device=labels.device)
+    strict = torch.isin(labels, torch.tensor(strict_classes, dtype=torch.int64, device=labels.device))
     for neighbour in _neighbours(labels, window, ignore_index):
+        neighbour = torch.where(strict, labels, neighbour)
         allowed.scatter_(1, neighbour.masked_fill(neighbour == ignore_index, num_classes)[:, None], True)
     return allowed[:, :num_classes] & (labels != ignore_index)[:, None]
 

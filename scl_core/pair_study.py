@@ -1,0 +1,158 @@
+"""Drawn pairs against every pair, on one probe: the value's spread, the gradient's direction, and what each costs."""
+
+import statistics
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from scl_core.dissect import loss_boxes
+from scl_core.losses.structured import sampled_pairs, structured_consistency_loss
+from scl_core.probe import Probe, eval_mode
+from scl_core.seeding import generator_for
+
+STREAM = "pair study"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Pairs of one box: places [n, 2, 2], for each pair row and column of its two pixels, and how many there are.
+
+    `kept` are the draw of eq. 9 (with replacement), `dropped` as many of those it left out.
+    """
+
+    kept: np.ndarray
+    dropped: np.ndarray
+    distinct: int
+    every: int
+
+
+def kept_pairs(probe: Probe, number: int, max_pairs: int, generator: torch.Generator, most: int = 400) -> Kept:
+    """The pairs of box `number` that a draw of `max_pairs` keeps, and some that it drops; at most `most` of each.
+
+    `generator` is that of training, `generator_for(seed, step, position, "pairs")`, and draws for every loss box.
+    """
+    shown, width = probe.shown(number).flatten().nonzero()[:, 0], probe.owner.shape[1]
+    found = sampled_pairs(probe.owner, len(probe.boxes), loss_boxes(probe), max_pairs, generator, probe.valid)
+    pairs = found.get(number)
+    every = len(shown) ** 2
+    if pairs is None:
+        code = torch.randint(max(every, 1), (min(most, every),), generator=torch.Generator().manual_seed(0))
+        some = torch.stack([shown[code // len(shown)], shown[code % len(shown)]]) if every else shown.new_zeros(2, 0)
+        return Kept(_places(some, width), _places(some[:, :0], width), every, every)
+    keys = pairs[0] * probe.owner.numel() + pairs[1]
+    code = torch.randint(every, (4 * most,), generator=torch.Generator().manual_seed(0))
+    others = torch.stack([shown[code // len(shown)], shown[code % len(shown)]])
+    left_out = ~torch.isin(others[0] * probe.owner.numel() + others[1], keys)
+    return Kept(
+        _places(pairs[:, :most], width),
+        _places(others[:, left_out][:, :most], width),
+        len(keys.unique()),
+        every,
+    )
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Many draws of `max_pairs` pairs: their losses, the exact loss, and the cosines of gradients with the exact one.
+
+    `over_pixels` compares gradients by the student's predictions, `over_parameters` by the network's weights (empty
+    where it was not asked for). Seconds are medians, forward and backward, of the loss alone.
+    """
+
+    max_pairs: int
+    values: np.ndarray
+    exact: float
+    over_pixels: np.ndarray
+    over_parameters: np.ndarray
+    seconds: float
+    seconds_exact: float
+
+
+def study(
+    probe: Probe,
+    max_pairs: int,
+    student: nn.Module | None = None,
+    mixed: Tensor | None = None,
+    draws: int = 100,
+    gradients: int = 20,
+    backwards: int = 4,
+) -> Spread:
+    """Draw `max_pairs` pairs `draws` times and compare with every pair.
+
+    `gradients` of the draws are compared over the pixels, `backwards` over the parameters of `student`, which runs in
+    eval mode on `mixed` [1, 3, H, W]; without them that part is left out. Draw k is the same for every `max_pairs`.
+    """
+    probs = probe.student[None].clone().requires_grad_(True)
+    exact, exact_gradient, seconds_exact = _timed(probe, probs, None, range(3))
+    values, found, seconds = [], [], []
+    for index in range(draws):
+        value, gradient, took = _timed(probe, probs, max_pairs, [index], with_gradient=index < max(gradients, backwards))
+        values.append(value)
+        if gradient is not None:
+            found.append(gradient)
+            seconds.append(took)
+    over_pixels = np.array([_cosine([gradient], [exact_gradient]) for gradient in found[:gradients]])
+    over_parameters = np.zeros(0)
+    if student is not None and mixed is not None:
+        over_parameters = _over_parameters(student, mixed, exact_gradient, found[:backwards])
+    return Spread(max_pairs, np.array(values), exact, over_pixels, over_parameters, _median(seconds), seconds_exact)
+
+
+def _timed(probe: Probe, probs: Tensor, max_pairs: int | None, numbers: Iterable[int], with_gradient: bool = True):
+    """Value, gradient by `probs` and median seconds of the loss for the draws with these numbers (of the last one)."""
+    seconds, gradient = [], None
+    for number in numbers:
+        generator = None if max_pairs is None else generator_for(0, number, 0, STREAM)
+        started = time.perf_counter()
+        loss = structured_consistency_loss(
+            probs,
+            probe.teacher[None],
+            probe.owner[None],
+            len(probe.boxes),
+            loss_boxes(probe),
+            max_pairs,
+            generator,
+            probe.valid[None],
+            probe.box_reduction,
+        )
+        if with_gradient:
+            gradient = torch.autograd.grad(loss, probs)[0]
+        seconds.append(time.perf_counter() - started)
+    return float(loss), gradient, _median(seconds)
+
+
+def _over_parameters(student: nn.Module, mixed: Tensor, exact: Tensor, drawn: list[Tensor]) -> np.ndarray:
+    """Cosines of the gradients by the network's weights, given those by its predictions."""
+    like = next(student.parameters())
+    with eval_mode(student):
+        weights = [parameter for parameter in student.parameters() if parameter.requires_grad]
+        probs = student(mixed.to(like.device, like.dtype)).logits.softmax(1)
+
+        def pulled(gradient: Tensor) -> list[Tensor]:
+            found = torch.autograd.grad(probs, weights, gradient.to(probs), retain_graph=True, allow_unused=True)
+            return [part for part in found if part is not None]
+
+        wanted = pulled(exact)
+        return np.array([_cosine(pulled(gradient), wanted) for gradient in drawn])
+
+
+def _cosine(first: list[Tensor], second: list[Tensor]) -> float:
+    """Of two lists of tensors as one long vector each; NaN where one is zero."""
+    dot, own, other = (
+        sum(float((a.double() * b.double()).sum()) for a, b in zip(*sides, strict=True))
+        for sides in ((first, second), (first, first), (second, second))
+    )
+    return dot / (own * other) ** 0.5 if own and other else float("nan")
+
+
+def _median(values: list[float]) -> float:
+    return statistics.median(values) if values else float("nan")
+
+
+def _places(pairs: Tensor, width: int) -> np.ndarray:
+    """Places in the flattened picture [2, n] as rows and columns [n, 2, 2]."""
+    return torch.stack([pairs // width, pairs % width], -1).transpose(0, 1).numpy()
