@@ -95,9 +95,7 @@ def losses_at(probe: Probe, temperature: float) -> tuple[float, float]:
     student, teacher = (at_temperature(probs, temperature)[None] for probs in (probe.student, probe.teacher))
     valid = probe.valid[None]
     boxes = (probe.owner[None], len(probe.boxes), loss_boxes(probe))
-    structured = structured_consistency_loss(
-        student, teacher, *boxes, valid=valid, box_reduction=probe.box_reduction
-    )
+    structured = structured_consistency_loss(student, teacher, *boxes, valid=valid, box_reduction=probe.box_reduction)
     return float(consistency_loss(student, teacher, valid)), float(structured)
 
 

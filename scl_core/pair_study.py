@@ -76,29 +76,31 @@ def study(
     probe: Probe,
     max_pairs: int,
     student: nn.Module | None = None,
-    mixed: Tensor | None = None,
     draws: int = 100,
     gradients: int = 20,
     backwards: int = 4,
 ) -> Spread:
     """Draw `max_pairs` pairs `draws` times and compare with every pair.
 
-    `gradients` of the draws are compared over the pixels, `backwards` over the parameters of `student`, which runs in
-    eval mode on `mixed` [1, 3, H, W]; without them that part is left out. Draw k is the same for every `max_pairs`.
+    `gradients` of the draws are compared over the pixels, `backwards` over the parameters of `student`, the probe's own
+    network, which runs once more in eval mode; without it that part is left out. Draw k starts the same for every
+    `max_pairs`.
     """
     probs = probe.student[None].clone().requires_grad_(True)
     exact, exact_gradient, seconds_exact = _timed(probe, probs, None, range(3))
     values, found, seconds = [], [], []
     for index in range(draws):
-        value, gradient, took = _timed(probe, probs, max_pairs, [index], with_gradient=index < max(gradients, backwards))
+        value, gradient, took = _timed(
+            probe, probs, max_pairs, [index], with_gradient=index < max(gradients, backwards)
+        )
         values.append(value)
         if gradient is not None:
             found.append(gradient)
             seconds.append(took)
     over_pixels = np.array([_cosine([gradient], [exact_gradient]) for gradient in found[:gradients]])
     over_parameters = np.zeros(0)
-    if student is not None and mixed is not None:
-        over_parameters = _over_parameters(student, mixed, exact_gradient, found[:backwards])
+    if student is not None:
+        over_parameters = _over_parameters(student, probe.student_input[None], exact_gradient, found[:backwards])
     return Spread(max_pairs, np.array(values), exact, over_pixels, over_parameters, _median(seconds), seconds_exact)
 
 
@@ -122,7 +124,7 @@ def _timed(probe: Probe, probs: Tensor, max_pairs: int | None, numbers: Iterable
         if with_gradient:
             gradient = torch.autograd.grad(loss, probs)[0]
         seconds.append(time.perf_counter() - started)
-    return float(loss), gradient, _median(seconds)
+    return loss.item(), gradient, _median(seconds)
 
 
 def _over_parameters(student: nn.Module, mixed: Tensor, exact: Tensor, drawn: list[Tensor]) -> np.ndarray:

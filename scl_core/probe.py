@@ -64,7 +64,8 @@ class Probe:
     """What `make_probe` found out about one pair of pictures.
 
     Pictures are uint8 [H, W, 3]: `image_a`, `image_b` as the teacher saw them, `mixed` as the student did. `boxes`
-    int64 [N, 4], `owner` int64 [H, W], `valid` bool [H, W], `student` and `teacher` probabilities [C, H, W] of the mix.
+    int64 [N, 4], `owner` int64 [H, W], `valid` bool [H, W], `student` and `teacher` probabilities [C, H, W] of the mix,
+    `student_input` float32 [3, H, W] the mix as the student took it in.
     `consistency` is eq. 4, `structured` eq. 10 with the settings' reduction, both unweighted.
     """
 
@@ -81,6 +82,7 @@ class Probe:
     structured: float
     max_pairs: int | None
     box_reduction: str
+    student_input: Tensor
     mode: str = "eval"
 
     def shown(self, number: int) -> Tensor:
@@ -137,6 +139,7 @@ def make_probe(
         structured=structured,
         max_pairs=settings.max_pairs,
         box_reduction=settings.box_reduction,
+        student_input=mixed[0],
     )
 
 

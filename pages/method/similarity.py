@@ -19,7 +19,7 @@ def show_matrices(probe: Probe, number: int, class_names: tuple[str, ...]) -> No
             "Order of the pixels", list(ORDERS), default="class", required=True, key="order", bind="query-params",
             format_func=ORDERS.get, label_visibility="collapsed",
         )  # fmt: skip
-    found = similarity_matrices(probe, number, by_class=order == "class")
+    found = similarity_matrices(probe, number, order=order)
     box, mean = probe.report[number], np.square(found.student - found.teacher).mean()
     st.caption(
         f"{len(found.places)} of {box.visible:,} pixels, every {method_views.ordinal(found.stride)} row and column "
