@@ -218,30 +218,6 @@ def _order_of(teacher: np.ndarray, classes: np.ndarray, order: str) -> np.ndarra
     return leaves_list(linkage(distance, "average", optimal_ordering=True))
 
 
-def pixel_losses(probe: Probe) -> np.ndarray:
-    """Which pixels carry the structured loss: float64 [H, W], for pixel i the sum over j of (a_s - a_t)^2 / |T_n|^2.
-
-    Over every pair, whatever `max_pairs` is; the pixels of a box add up to its exact loss. 0 outside the loss boxes.
-    """
-    found = torch.zeros(probe.owner.shape, dtype=torch.float64)
-    for box in probe.report:
-        if box.in_loss and box.visible:
-            shown = probe.shown(box.number)
-            student, teacher = (
-                nn.functional.normalize(probs[:, shown].double(), dim=0) for probs in (probe.student, probe.teacher)
-            )
-            difference, total = student - teacher, student + teacher
-            found[shown] = _row_squares(difference, total) / box.visible**2
-    return found.numpy()
-
-
-def _row_squares(difference: Tensor, total: Tensor) -> Tensor:
-    """Row sums of the square of (D'Q + Q'D) / 2, without the P x P matrix; D, Q [C, P] -> [P]."""
-    grams = {"dd": difference @ difference.T, "dq": difference @ total.T, "qq": total @ total.T}
-    own = (difference * (grams["qq"] @ difference)).sum(0) + (total * (grams["dd"] @ total)).sum(0)
-    return (own + 2 * (difference * (grams["dq"].T @ total)).sum(0)) / 4
-
-
 def _mix(view_a: "Views", view_b: "Views", settings: ProbeSettings, generator: torch.Generator | None):
     """Weak views, mix, owner, boxes and valid pixels of the first pair, all on the CPU."""
     height, width = view_a.weak.shape[-2:]

@@ -10,12 +10,12 @@ import torch
 from scl_core.cutmix import box_owner, cutmix, sample_boxes
 from scl_core.data.batch import Views
 from scl_core.data.images import denormalise
+from scl_core.dissect import exact_parts
 from scl_core.losses.consistency import consistency_loss
 from scl_core.losses.structured import structured_consistency_loss
 from scl_core.probe import (
     describe_boxes,
     make_probe,
-    pixel_losses,
     similarity_matrices,
     similarity_rows,
 )
@@ -135,7 +135,7 @@ def test_describe_boxes_counts_pixels_one_by_one():
 def test_no_boxes_give_no_report(networks):
     probe = probe_with(networks, Settings(num_boxes=0, num_loss_boxes=None))
     assert (probe.report, probe.structured) == ([], 0.0)
-    assert not pixel_losses(probe).any()
+    assert not exact_parts(probe).shares.any() and exact_parts(probe).loss == 0
 
 
 def last_shown(probe):
@@ -184,9 +184,9 @@ def test_a_row_of_a_pixel_that_the_box_does_not_show_is_refused(networks):
         similarity_rows(probe, 5, row, column)
 
 
-def test_pixel_losses_are_the_matrix_rows_and_add_up_to_the_boxes(networks):
+def test_pixel_shares_are_the_matrix_rows_and_add_up_to_the_boxes(networks):
     probe = probe_with(networks, Settings())
-    found = pixel_losses(probe)
+    found = exact_parts(probe).shares
     for box in probe.report:
         inside = found[probe.shown(box.number).numpy()]
         assert inside.sum() == pytest.approx(box.loss if box.in_loss else 0.0, rel=1e-4)

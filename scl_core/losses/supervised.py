@@ -52,7 +52,8 @@ def allowed_classes(
 ) -> Tensor:
     """The classes that eq. 2 accepts at each pixel of `labels` int64 [B, H, W]: bool [B, C, H, W].
 
-    None at a pixel that is itself ignored, its own alone at one of `strict_classes`. Raises ValueError for a window that is not odd and positive.
+    None at a pixel that is itself ignored, its own alone at one of `strict_classes`. Raises ValueError for a window
+    that is not odd and positive.
     """
     _check_window(window)
     labels = labels.long()
