@@ -1,0 +1,106 @@
+"""Table and forest plot of a study from its rows:  python -m experiments.study_table STUDY_NAME [PICTURE.png]"""
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from experiments.pairs import PRIMARY, SECONDARY, Contrast, contrast, holm, pairs_needed
+from experiments.picture import save_picture
+from experiments.study import protocol_hash
+from scl_core.figures.forest import ForestRow, forest
+
+RECORDS = Path(__file__).with_name("studies") / "records"
+
+
+def read_rows(file: Path) -> list[dict]:
+    """The rows of one data set that were taken under today's rules."""
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [row for row in rows if row["protocol"] == protocol_hash()]
+
+
+def contrasts(rows: Sequence[dict], which: Sequence[tuple[str, str]]) -> list[Contrast]:
+    """Those of the named contrasts for which there is a pair."""
+    return [found for names in which if (found := contrast(rows, *names)) is not None]
+
+
+def arms_table(rows: Sequence[dict]) -> str:
+    """Mean, standard deviation and n of each arm's mIoU, and its mean minutes."""
+    lines = ["| arm | dev mIoU, mean ± sd | n | minutes a run |", "| --- | --- | --- | --- |"]
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        scores = [100 * row["mean_iou"] for row in rows if row["arm"] == arm]
+        minutes = np.mean([row["minutes"] for row in rows if row["arm"] == arm])
+        spread = f" ± {np.std(scores, ddof=1):.2f}" if len(scores) > 1 else ""
+        lines.append(f"| `{arm}` | {np.mean(scores):.2f}{spread} | {len(scores)} | {minutes:.1f} |")
+    return "\n".join(lines)
+
+
+def contrast_table(rows: Sequence[dict]) -> str:
+    """Every contrast with its intervals and p-values; those of the secondary ones corrected with Holm's method."""
+    primary, secondary = contrasts(rows, PRIMARY), contrasts(rows, SECONDARY)
+    corrected = [*(item.p_value for item in primary), *holm([item.p_value for item in secondary])]
+    lines = [
+        "| contrast | mean (points) | 95 % t interval | interval over pictures | sd of pairs | p, sign flips | n |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for index, item in enumerate([*primary, *secondary]):
+        name = f"`{item.first}` − `{item.second}`"
+        name = f"**{name}**" if index < len(primary) else name
+        p_value = f"{corrected[index]:.3f}" + ("" if index < len(primary) else " (Holm)")
+        cells = (f"{item.mean:+.2f}", words(item.t_interval), words(item.picture_interval), f"{item.deviation:.2f}")
+        lines.append(f"| {name} | {' | '.join(cells)} | {p_value} | {len(item.differences)} |")
+    return "\n".join([*lines, "", needed(primary)])
+
+
+def needed(primary: Sequence[Contrast]) -> str:
+    """How many pairs the full study needs for each primary contrast."""
+    parts = [
+        f"{pairs_needed(item.deviation)} for `{item.first}` − `{item.second}`"
+        for item in primary
+        if not math.isnan(item.deviation)
+    ]
+    return f"Pairs for a half-width of 0.4 points: {', '.join(parts)}." if parts else ""
+
+
+def words(interval: tuple[float, float] | None) -> str:
+    return f"{interval[0]:+.2f} to {interval[1]:+.2f}" if interval else "-"
+
+
+def study_table(study: str) -> str:
+    """Both tables of every data set of a study."""
+    parts = []
+    for file in sorted(RECORDS.glob(f"{study}-*.jsonl")):
+        rows = read_rows(file)
+        if rows:
+            machines = ", ".join(sorted({row["machine"] for row in rows}))
+            days = " to ".join(sorted({min(row["date"] for row in rows), max(row["date"] for row in rows)}))
+            where = f"{machines}; {days}; protocol `{rows[0]['protocol']}`"
+            parts += [f"### {rows[0]['world']}", arms_table(rows), contrast_table(rows), where]
+    return "\n\n".join(parts)
+
+
+def forest_rows(study: str) -> tuple[list[ForestRow], int]:
+    """The rows of the plot, primary contrasts of all data sets first, and how many of them are primary."""
+    files = {file.stem.removeprefix(f"{study}-"): read_rows(file) for file in sorted(RECORDS.glob(f"{study}-*.jsonl"))}
+    rows = []
+    for which in (PRIMARY, SECONDARY):
+        found = [(world, item) for names in which for world in files for item in contrasts(files[world], [names])]
+        rows.append(
+            [ForestRow(f"{i.first} − {i.second}, {world}", i.mean, i.t_interval, i.differences) for world, i in found]
+        )
+    return rows[0] + rows[1], len(rows[0])
+
+
+def main(study: str, picture: str | None = None) -> None:
+    print(study_table(study))
+    if picture:
+        rows, primary = forest_rows(study)
+        title = f"Forked pairs of the {study}: dev mIoU of the teacher, 95 % t intervals"
+        save_picture(forest(rows, title, primary), Path(picture))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
