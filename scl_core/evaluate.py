@@ -1,4 +1,4 @@
-"""Per-class IoU of a run's networks on whole pictures:  python -m scl_core.evaluate RUN_DIR --split val"""
+"""Per-class IoU of a run's networks:  python -m scl_core.evaluate RUN_DIR --split val"""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -11,21 +11,26 @@ import torch
 from torch import nn
 
 from scl_core import distributed
-from scl_core.command_line import existing_folder, read_options, run_command
-from scl_core.data.sources import PictureList
+from scl_core.command_line import Options, existing_folder, read_options, run_command
+from scl_core.config import RunConfig
+from scl_core.data.sources import DataSource, PictureList
 from scl_core.distributed import World
 from scl_core.errors import UserError
 from scl_core.inference import predict_classes
 from scl_core.metrics import confusion_matrix, mean_iou, per_class_iou
 from scl_core.progress import Progress
-from scl_core.restore import Restored, restore
+from scl_core.protocol import OPTIONS, WHOLE, Protocol, read_protocol
+from scl_core.protocol import USAGE as PROTOCOL_USAGE
+from scl_core.restore import Restored, restore, run_config
 from scl_core.runs import RunFolder
 
 SPLITS = ("train", "val", "test")
 USAGE = (
     "python -m scl_core.evaluate RUN_DIR [--split train|val|test] "
-    "[--checkpoint last|best|STEP|FOLDER|FILE] [--device cpu] [--data.SETTING VALUE]"
+    f"[--checkpoint last|best|STEP|FOLDER|FILE] {PROTOCOL_USAGE} [--final] [--device cpu] [--data.SETTING VALUE]"
 )
+HELP = """Settings of the run's data may be given, such as --data.root DIR. Several looks at a picture
+(scales, mirrored, tiles) are averaged as logits. --final says: this reading of the test list is the one that counts."""
 
 
 @dataclass
@@ -66,25 +71,41 @@ def evaluate_network(
     num_classes: int,
     world: World,
     after_picture: Callable[[int], None] = lambda done: None,
+    protocol: Protocol = WHOLE,
 ) -> Evaluation:
-    """Evaluate on whole pictures at their masks' own size; each picture is one rank's, the matrices are summed.
+    """Evaluate at the masks' own size; each picture is one rank's, the matrices are summed.
 
     `after_picture` is told how many pictures are done.
     """
     confusions = torch.zeros(len(pictures), num_classes, num_classes, dtype=torch.int64)
     for done, index in enumerate(range(world.rank, len(pictures), world.size), start=1):
         label = torch.from_numpy(pictures.mask(index).astype(np.int64))
-        prediction = predict_classes(network, pictures.input(index), tuple(label.shape), world.device)
+        prediction = predict_classes(network, pictures.input(index), tuple(label.shape), world.device, protocol)
         confusions[index] = confusion_matrix(prediction.cpu(), label, num_classes)
         after_picture(min(done * world.size, len(pictures)))
     confusions = distributed.sum_over_ranks(confusions.to(world.device)).cpu()
     return Evaluation(name, pictures.names, confusions.numpy())
 
 
-def protocol(data_config) -> str:
+def protocol_words(data_config, protocol: Protocol = WHOLE) -> str:
     """How a score was taken, in one line that stands beside it."""
-    size = f"{data_config.height}x{data_config.width}" if data_config.height else "own size"
-    return f"whole picture, input {size}, scored at the mask's own size"
+    return protocol.words(size_words(data_config))
+
+
+def size_words(data_config) -> str:
+    """The input size in words."""
+    return f"{data_config.height}x{data_config.width}" if data_config.height else "own size"
+
+
+def variant(restored: Restored, own: RunConfig, protocol: Protocol, list_hash: str) -> str:
+    """What an evaluation's files are named besides: in what it differs from those that the training itself makes.
+
+    Empty for the run's own lists and input size and one look at the whole picture.
+    """
+    size, own_size = size_words(restored.config.data), size_words(own.data)
+    parts = ["" if size == own_size else f"input{size}", protocol.file_name]
+    parts += ["" if list_hash == restored.list_hash else f"lists{list_hash}"]
+    return "_".join(part for part in parts if part).replace(" ", "_")
 
 
 def table(evaluations: Sequence[Evaluation], class_names: Sequence[str]) -> str:
@@ -105,38 +126,52 @@ def percent(value: float) -> str:
     return f"{'-':>8}" if value != value else f"{100 * value:8.2f}"
 
 
-def evaluate_run(restored: Restored, run: RunFolder, split: str, world: World) -> list[Evaluation]:
+def evaluate_run(
+    restored: Restored, run: RunFolder, split: str, world: World, protocol: Protocol = WHOLE, final: bool = False
+) -> list[Evaluation]:
     """Evaluate every network of a restored run on one split and append the records to its folder."""
     source = restored.open_data()
+    pictures = pictures_of(source, split)
+    extra = {"test_reads": test_reads(run) + 1, "final": final} if split == "test" else {}
+    name_beside = variant(restored, run_config(run.path), protocol, source.list_hash)
+    words = protocol_words(restored.config.data, protocol)
+    evaluations = []
+    for name, network in restored.method.evaluated.items():
+        progress = Progress(len(pictures), quiet=not world.is_main)
+        tell = partial(progress.update, text=name)
+        done = evaluate_network(name, network, pictures, len(restored.class_names), world, tell, protocol)
+        record = done.record(restored.class_names, words, source.list_hash) | extra
+        if world.is_main:
+            run.write_evaluation(restored.step, split, name, record, done.confusions, done.names, name_beside)
+        evaluations.append(done)
+    return evaluations
+
+
+def pictures_of(source: DataSource, split: str) -> PictureList:
+    """A split to score on. Raises `UserError` with the splits there are when it is missing or has no masks."""
     pictures = source.lists.get(split)
     if pictures is None or not len(pictures) or not pictures.has_masks:
         known = [name for name in SPLITS if name in source.lists and source.lists[name].has_masks]
         raise UserError(
             f"this run's data ({source.name}) have no {split} list with masks: --split {' or '.join(known)}"
         )
-    evaluations = []
-    for name, network in restored.method.evaluated.items():
-        progress = Progress(len(pictures), quiet=not world.is_main)
-        classes = len(restored.class_names)
-        done = evaluate_network(name, network, pictures, classes, world, partial(progress.update, text=name))
-        record = done.record(restored.class_names, protocol(restored.config.data), source.list_hash)
-        if world.is_main:
-            run.write_evaluation(restored.step, split, name, record, done.confusions, done.names)
-        evaluations.append(done)
-    return evaluations
+    return pictures
+
+
+def test_reads(run: RunFolder) -> int:
+    """How often `evaluate` has read this run's test list so far."""
+    return max((row.get("test_reads") or 1 for row in run.evaluations() if row["split"] == "test"), default=0)
 
 
 def main(argv: Sequence[str]) -> int:
     """The command; see `USAGE`."""
-    options = read_options(argv, own=("split", "checkpoint", "device"), flags=("help",))
+    options = read_options(argv, own=("split", "checkpoint", "device", *OPTIONS), flags=("help", "flip", "final"))
     if "help" in options.own:
-        print(f"usage: {USAGE}\nSettings of the run's data may be given, such as --data.root DIR.")
+        print(f"usage: {USAGE}\n{HELP}")
         return 0
     if len(options.words) != 1:
         raise UserError(f"usage: {USAGE}")
-    split = options.own.get("split", "val")
-    if split not in SPLITS:
-        raise UserError(f"--split {split!r} is not one of {', '.join(SPLITS)}")
+    split, final, protocol = split_of(options), "final" in options.own, read_protocol(options.own)
     if options.files:
         raise UserError("--config cannot be given here: the run's own settings hold")
     overrides = {entry.key: entry.text for entry in options.given}
@@ -146,12 +181,26 @@ def main(argv: Sequence[str]) -> int:
     try:
         restored = restore(run.path, options.own.get("checkpoint", "last"), world.device, overrides)
         with run.lock() if world.is_main else nullcontext():
-            evaluations = evaluate_run(restored, run, split, world)
+            evaluations = evaluate_run(restored, run, split, world, protocol, final)
         if world.is_main:
             print(f"{run.path.name}, step {restored.step}, {split}\n" + table(evaluations, restored.class_names))
+            print(protocol_words(restored.config.data, protocol))
+            if split == "test":
+                good = ", this time for good" if final else ""
+                print(f"the test list has been read {test_reads(run)} times in this run{good}")
     finally:
         distributed.stop()
     return 0
+
+
+def split_of(options: Options) -> str:
+    """The list to score on. Raises `UserError` for one that there is not, and for --final on any but test."""
+    split = options.own.get("split", "val")
+    if split not in SPLITS:
+        raise UserError(f"--split {split!r} is not one of {', '.join(SPLITS)}")
+    if "final" in options.own and split != "test":
+        raise UserError("--final marks the reading of the test list that counts: give --split test too")
+    return split
 
 
 def refuse_other_settings(overrides: dict[str, str]) -> None:

@@ -16,11 +16,13 @@ from scl_core.data.images import PICTURE_SUFFIXES, read_picture, resize_picture
 from scl_core.errors import UserError
 from scl_core.inference import overlay, predict_classes, save_class_map
 from scl_core.progress import Progress
+from scl_core.protocol import OPTIONS, WHOLE, Protocol, read_protocol
+from scl_core.protocol import USAGE as PROTOCOL_USAGE
 from scl_core.restore import Restored, restore
 
 USAGE = (
     "python -m scl_core.predict RUN_DIR PICTURES --out DIR "
-    "[--checkpoint last|best|STEP|FOLDER|FILE] [--network NAME] [--device cpu]"
+    f"[--checkpoint last|best|STEP|FOLDER|FILE] [--network NAME] {PROTOCOL_USAGE} [--device cpu]"
 )
 
 
@@ -49,14 +51,14 @@ def find_pictures(place: Path) -> dict[Path, Path]:
 
 
 def predict_file(
-    path: Path, restored: Restored, network: nn.Module, device: torch.device
+    path: Path, restored: Restored, network: nn.Module, device: torch.device, protocol: Protocol = WHOLE
 ) -> tuple[np.ndarray, np.ndarray]:
     """The picture, uint8 [H, W, 3], and its class indices, uint8 [H, W], both in the picture's own size."""
     picture = read_picture(path)
     data = restored.config.data
     own_size = picture.shape[:2]
     size = (data.height or own_size[0], data.width or own_size[1])
-    classes = predict_classes(network, resize_picture(picture, *size), own_size, device)
+    classes = predict_classes(network, resize_picture(picture, *size), own_size, device, protocol)
     return picture, classes.cpu().numpy().astype(np.uint8)
 
 
@@ -84,13 +86,15 @@ def refuse_settings(options: Options, usage: str) -> None:
         raise UserError(f"unknown option {unknown[0]}; usage: {usage}")
 
 
-def predict_all(restored: Restored, network: nn.Module, pictures: dict[Path, Path], out: Path, device) -> list[str]:
+def predict_all(
+    restored: Restored, network: nn.Module, pictures: dict[Path, Path], out: Path, device, protocol: Protocol = WHOLE
+) -> list[str]:
     """Predict every picture; what cannot be read is told at the end and does not stop the others."""
     refused = []
     progress = Progress(len(pictures))
     for done, (path, name) in enumerate(pictures.items(), start=1):
         try:
-            write_prediction(out, name, *predict_file(path, restored, network, device), restored.palette)
+            write_prediction(out, name, *predict_file(path, restored, network, device, protocol), restored.palette)
         except UserError as error:
             refused.append(str(error))
         progress.update(done, "pictures")
@@ -99,19 +103,21 @@ def predict_all(restored: Restored, network: nn.Module, pictures: dict[Path, Pat
 
 def main(argv: Sequence[str]) -> int:
     """The command; see `USAGE`."""
-    options = read_options(argv, own=("out", "checkpoint", "network", "device"), flags=("help",))
+    options = read_options(argv, own=("out", "checkpoint", "network", "device", *OPTIONS), flags=("help", "flip"))
     if "help" in options.own:
         print(f"usage: {USAGE}")
         return 0
     if len(options.words) != 2 or "out" not in options.own:
         raise UserError(f"usage: {USAGE}")
     refuse_settings(options, USAGE)
+    protocol = read_protocol(options.own)
     run_dir = existing_folder(options.words[0], "run folder")
     pictures = find_pictures(Path(options.words[1]))
     out = make_out(Path(options.own["out"]))
     device = distributed.start(options.own.get("device", "auto")).device
     restored = restore(run_dir, options.own.get("checkpoint", "last"), device)
-    refused = predict_all(restored, restored.network(options.own.get("network")), pictures, out, device)
+    network = restored.network(options.own.get("network"))
+    refused = predict_all(restored, network, pictures, out, device, protocol)
     name = options.own.get("network", next(iter(restored.method.evaluated)))
     done = f"{len(pictures) - len(refused)} of {len(pictures)} pictures by the {name} of step {restored.step}"
     print(f"{done}: {out / 'masks'}, {out / 'overlays'}")

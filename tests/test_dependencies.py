@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     {"errors", "settings"},
     {"cutmix", "ema", "losses", "metrics", "schedule", "seeding", "storage"},
-    {"batch_norm", "config_files", "progress", "watchdog"},
+    {"batch_norm", "config_files", "progress", "protocol", "watchdog"},
     {"checkpoint", "distributed", "runs"},
     {"models", "data", "launch"},
     {"probe", "inference"},

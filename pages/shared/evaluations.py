@@ -22,9 +22,10 @@ class Evaluation:
 
     @property
     def label(self) -> str:
-        """Short and unique: the letter of the run, network, split and step."""
+        """Short and unique: the letter of the run, network, split and step, and what is not the run's own protocol."""
         network, split = (plain_name(self.record.get(key)) for key in ("network", "split"))
-        return f"{self.letter} · {network} · {split} · step {self.step}"
+        variant = f" · {plain_name(self.record['variant'])}" if self.record.get("variant") else ""
+        return f"{self.letter} · {network} · {split} · step {self.step}{variant}"
 
     @property
     def step(self) -> int:

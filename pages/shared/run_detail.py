@@ -65,7 +65,7 @@ def show_panel(name: str, was_active: bool) -> None:
 def show_numbers(status: RunStatus, records: list[dict], evaluations: list[dict]) -> None:
     """State with its reason, speed, the newest and best mIoU of the network that counts, and progress."""
     network = evaluations[0]["network"] if evaluations else None
-    scored = [record for record in evaluations if record["split"] == "val" and record["network"] == network]
+    scored = curves.by_network(evaluations, "val").get(network, [])
     scores = [record["mean_iou"] for record in scored if record["mean_iou"] is not None]
     seconds = seconds_per_step(records)
     counting = "On the validation list, of the network that counts"

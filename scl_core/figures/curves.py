@@ -132,9 +132,9 @@ def mean_iou_curves(groups: Mapping[str, Sequence[Record]]) -> go.Figure:
 
 
 def by_network(evaluations: Sequence[Record], split: str) -> dict[str, list[Record]]:
-    """The evaluations on one split, gathered by the network they are of, in the order of their first appearance."""
+    """The evaluations on one split under the run's own protocol, by network, in the order of their first appearance."""
     groups: dict[str, list[Record]] = {}
     for record in evaluations:
-        if record.get("split") == split:
+        if record.get("split") == split and not record.get("variant"):
             groups.setdefault(str(record.get("network")), []).append(record)
     return groups

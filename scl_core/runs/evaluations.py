@@ -11,7 +11,7 @@ import numpy as np
 
 from scl_core.storage.files import SMALL_FILE, DamagedFile, read_bytes, read_json, replace_file, write_json_atomic
 
-NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
+NAME = re.compile(r"[A-Za-z0-9_]{1,100}")
 ARRAYS_LIMIT = 1 << 30
 
 
@@ -43,23 +43,24 @@ def is_number(value: Any) -> bool:
     return value is None or type(value) in (float, int)
 
 
-def evaluation_path(folder: Path, step: int, split: str, network: str) -> Path:
+def evaluation_path(folder: Path, step: int, split: str, network: str, variant: str = "") -> Path:
     """The file, without its ending. Raises `ValueError` for names that are not plain words."""
-    for name in (split, network):
+    names = [split, network, *([variant] if variant else [])]
+    for name in names:
         if not NAME.fullmatch(name):
             raise ValueError(f"{name!r} cannot be part of a file name: letters, digits and _ only")
-    return folder / "evaluations" / f"{int(step)}-{split}-{network}"
+    return folder / "evaluations" / "-".join([str(int(step)), *names])
 
 
 def write_evaluation(folder: Path, row: dict[str, Any], confusions: np.ndarray, names: Sequence[str]) -> None:
-    """Write `row` (with step, split, network) and the matrices, integer [n, C, C] or [n, C, C + 1], of n pictures."""
+    """Write `row` (with step, split, network, and `variant` where it is not the run's own) and the matrices, integer [n, C, C] or [n, C, C + 1], of n pictures."""
     confusions = np.asarray(confusions)
     if not np.issubdtype(confusions.dtype, np.integer) or confusions.ndim != 3 or len(confusions) != len(names):
         raise ValueError(
             f"confusion matrices must be integers, one [C, C] per picture: {confusions.dtype} "
             f"{list(confusions.shape)} for {len(names)} pictures"
         )
-    path = evaluation_path(folder, row["step"], row["split"], row["network"])
+    path = evaluation_path(folder, row["step"], row["split"], row["network"], row.get("variant", ""))
     path.parent.mkdir(exist_ok=True)
     arrays = io.BytesIO()
     np.savez_compressed(arrays, confusions=confusions.astype(np.int64), names=np.array(names, dtype=np.str_))
@@ -68,9 +69,11 @@ def write_evaluation(folder: Path, row: dict[str, Any], confusions: np.ndarray, 
     write_json_atomic(path.with_name(path.name + ".json"), full)
 
 
-def read_evaluation(folder: Path, step: int, split: str, network: str) -> tuple[dict[str, Any], np.ndarray, list[str]]:
+def read_evaluation(
+    folder: Path, step: int, split: str, network: str, variant: str = ""
+) -> tuple[dict[str, Any], np.ndarray, list[str]]:
     """The record, the matrices int64 [n, C, C or C + 1] and the n names. Raises `DamagedFile`, `FileNotFoundError`."""
-    path = evaluation_path(folder, step, split, network)
+    path = evaluation_path(folder, step, split, network, variant)
     record = read_json(path.with_name(path.name + ".json"), limit=64 * SMALL_FILE)
     content = read_bytes(path.with_name(path.name + ".npz"), limit=ARRAYS_LIMIT)
     try:

@@ -160,13 +160,21 @@ class RunFolder:
             self._waiting[name] = rows
 
     def write_evaluation(
-        self, step: int, split: str, network: str, record: dict[str, Any], confusions: np.ndarray, names: Sequence[str]
+        self,
+        step: int,
+        split: str,
+        network: str,
+        record: dict[str, Any],
+        confusions: np.ndarray,
+        names: Sequence[str],
+        variant: str = "",
     ) -> None:
         """Store an evaluation in full and append its row.
 
-        `confusions` are integers [n, C, C] or, with misses on void, [n, C, C + 1]; `names` the n pictures'.
+        `confusions` are integers [n, C, C] or, with misses on void, [n, C, C + 1]; `names` the n pictures';
+        `variant` keeps files of another protocol or other lists apart from the run's own.
         """
-        row = {"step": step, "split": split, "network": network, **record}
+        row = {"step": step, "split": split, "network": network, **record} | ({"variant": variant} if variant else {})
         write_evaluation(self.path, row, confusions, names)
         self.append_evaluation(row)
 
@@ -186,10 +194,12 @@ class RunFolder:
         except (OSError, DamagedFile) as error:
             raise UserError(f"cannot read {name} of run {self.name}: {error}") from error
 
-    def read_evaluation(self, step: int, split: str, network: str) -> tuple[dict[str, Any], np.ndarray, list[str]]:
+    def read_evaluation(
+        self, step: int, split: str, network: str, variant: str = ""
+    ) -> tuple[dict[str, Any], np.ndarray, list[str]]:
         """The record, the matrices int64 [n, C, C or C + 1] and the names of the n pictures. Raises `UserError`."""
         try:
-            return read_evaluation(self.path, step, split, network)
+            return read_evaluation(self.path, step, split, network, variant)
         except (OSError, ValueError) as error:
             raise UserError(f"run {self.name} has no readable evaluation {step}-{split}-{network}: {error}") from error
 

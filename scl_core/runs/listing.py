@@ -124,13 +124,13 @@ def settings_in_short(run: RunFolder) -> dict[str, Any]:
 
 
 def scores(run: RunFolder) -> tuple[dict[str, float], dict[str, float], int]:
-    """The last and the best mIoU on the validation list by network, and the number of lines that are no row."""
+    """The last and the best mIoU on the validation list by network, under the run's own protocol, and the number of lines that are no row."""
     rows = run.evaluations()
     last: dict[str, float] = {}
     best: dict[str, float] = {}
     for row in rows:
         network, value = str(row.get("network")), row.get("mean_iou")
-        if row.get("split") == "val" and isinstance(value, (int, float)):
+        if row.get("split") == "val" and not row.get("variant") and isinstance(value, (int, float)):
             last[network] = value
             best[network] = max(value, best.get(network, value))
     return last, best, rows.skipped

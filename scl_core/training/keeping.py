@@ -4,7 +4,7 @@ import torch
 
 from scl_core import distributed
 from scl_core.checkpoint import save_checkpoint, update_best
-from scl_core.evaluate import evaluate_network, protocol
+from scl_core.evaluate import evaluate_network, protocol_words
 from scl_core.inference import predict_classes, save_class_map
 from scl_core.training.optimizer import optimizer_tensors
 from scl_core.training.session import Session
@@ -38,7 +38,7 @@ def evaluate(session: Session, step: int) -> tuple[float, str]:
     classes = session.source.class_names
     for name, network in session.method.evaluated.items():
         done = evaluate_network(name, network, pictures, len(classes), session.world, lambda done: session.beat())
-        record = done.record(classes, protocol(session.config.data), session.source.list_hash)
+        record = done.record(classes, protocol_words(session.config.data), session.source.list_hash)
         if session.world.is_main:
             session.run.write_evaluation(step, "val", name, record, done.confusions, done.names)
         scores[name] = done.mean_iou
