@@ -45,6 +45,14 @@ class TrainConfig:
     log_every: int = setting(
         10, "Steps between two writes to metrics.jsonl (each step has its row) and the terminal.", low=1
     )
+    gradient_terms_every: int = setting(
+        0, "Steps between two measurements of each term's weighted gradient, its norm and direction; 0 = never.", low=0
+    )
+    watch_every: int = setting(
+        20,
+        "Steps between two counts of the classes that teach the unlabeled pictures; 0 = never, no collapse alarm.",
+        low=0,
+    )
     workers: int = setting(0, "Processes that prepare pictures; 0 prepares them in the training process.", low=0)
     threads: int | None = setting(
         None, "CPU threads of each process; empty = the usable cores shared by the processes.", low=1
@@ -90,6 +98,8 @@ LATER_CHANGES = (
     "train.steps",
     "train.stop_at",
     "train.log_every",
+    "train.gradient_terms_every",
+    "train.watch_every",
     "train.workers",
     "train.threads",
     "train.keep_checkpoints",

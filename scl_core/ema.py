@@ -1,5 +1,6 @@
 """The teacher: a frozen copy of the student whose weights follow it as an exponential moving average."""
 
+from collections.abc import Iterable
 from copy import deepcopy
 from itertools import chain
 
@@ -12,20 +13,21 @@ class EmaTeacher(nn.Module):
 
     `model` starts as a copy of the student, in eval mode for good, and never receives a gradient. `update` moves each
     floating entry, running statistics of batch norm included, by teacher = d * teacher + (1 - d) * student, and copies
-    integer entries. d is `decay`, or with `warmup` min(1 - 1 / (k + 1), decay) at the k-th update, k = 0 first: the
-    first update copies the student. k is the buffer `updates`, so a saved state dict continues where it stopped.
-    Raises ValueError for a decay outside 0 to 1.
+    integer entries; with `copy_buffers` the student's buffers are copied, whatever their type. d is `decay`, or with
+    `warmup` min(1 - 1 / (k + 1), decay) at the k-th update, k = 0 first: the first update copies the student. k is the
+    buffer `updates`, so a saved state dict continues where it stopped. Raises ValueError for a decay outside 0 to 1.
     """
 
     updates: Tensor
 
-    def __init__(self, student: nn.Module, decay: float = 0.999, warmup: bool = False):
+    def __init__(self, student: nn.Module, decay: float = 0.999, warmup: bool = False, copy_buffers: bool = False):
         super().__init__()
         if not 0.0 <= decay <= 1.0:
             raise ValueError(f"the teacher's decay is {decay}; it must lie between 0 and 1")
         self.model = deepcopy(student).requires_grad_(False).eval()
         self.decay = decay
         self.warmup = warmup
+        self.copy_buffers = copy_buffers
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     def train(self, mode: bool = True) -> "EmaTeacher":
@@ -38,23 +40,48 @@ class EmaTeacher(nn.Module):
 
         Raises ValueError when the two have entries of different names.
         """
-        ours, theirs = _entries(self.model), _entries(student)
-        if ours.keys() != theirs.keys():
-            differing = ", ".join(sorted(ours.keys() ^ theirs.keys())[:3])
-            raise ValueError(f"teacher and student are different networks; only one of them has {differing}")
-        averaged = [name for name, tensor in ours.items() if tensor.is_floating_point()]
-        copied = [name for name in ours if not ours[name].is_floating_point()]
+        ours, theirs = _pairs(self.model, student)
+        buffers = dict(self.model.named_buffers()) if self.copy_buffers else {}
+        averaged = [name for name in ours if ours[name].is_floating_point() and name not in buffers]
         if averaged:
             share = 1 - self._current_decay()
             torch._foreach_lerp_([ours[name] for name in averaged], [theirs[name] for name in averaged], share)
-        if copied:
-            torch._foreach_copy_([ours[name] for name in copied], [theirs[name] for name in copied])
+        _copy(ours, theirs, ours.keys() - averaged)
         self.updates += 1
+
+    @torch.no_grad()
+    def restart(self, student: nn.Module) -> None:
+        """Become a copy of `student` and average from here on, as after a first warm update."""
+        ours, theirs = _pairs(self.model, student)
+        _copy(ours, theirs, ours.keys())
+        self.updates.fill_(1)
+
+    @torch.no_grad()
+    def take_buffers(self, student: nn.Module) -> None:
+        """Copy the student's buffers, running statistics of batch norm among them, and no weight."""
+        ours, theirs = _pairs(self.model, student)
+        _copy(ours, theirs, dict(self.model.named_buffers()).keys() & ours.keys())
 
     def _current_decay(self) -> float:
         if not self.warmup:
             return self.decay
         return min(1 - 1 / (int(self.updates) + 1), self.decay)
+
+
+def _pairs(teacher: nn.Module, student: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The entries of both, which have the same names. Raises ValueError where they have not."""
+    ours, theirs = _entries(teacher), _entries(student)
+    if ours.keys() != theirs.keys():
+        differing = ", ".join(sorted(ours.keys() ^ theirs.keys())[:3])
+        raise ValueError(f"teacher and student are different networks; only one of them has {differing}")
+    return ours, theirs
+
+
+def _copy(ours: dict[str, Tensor], theirs: dict[str, Tensor], names: Iterable[str]) -> None:
+    """Give entries of these names the student's values."""
+    wanted = sorted(names)
+    if wanted:
+        torch._foreach_copy_([ours[name] for name in wanted], [theirs[name] for name in wanted])
 
 
 def _entries(module: nn.Module) -> dict[str, Tensor]:

@@ -1,5 +1,9 @@
-"""How good a prediction is: the confusion matrix of its pixels, IoU per class and their mean."""
+"""How good a prediction is: the confusion matrix of its pixels, IoU per class and their mean; how varied it is."""
 
+from collections.abc import Sequence
+from math import exp, log
+
+import torch
 from torch import Tensor
 
 
@@ -44,6 +48,25 @@ def per_class_iou(confusion: Tensor) -> Tensor:
 def mean_iou(confusion: Tensor) -> float:
     """The mean of `per_class_iou` over the classes that are not NaN; NaN when all are."""
     return float(per_class_iou(confusion).nanmean())
+
+
+def prediction_counts(probs: Tensor, valid: Tensor) -> Tensor:
+    """What is predicted and how certainly, over the valid pixels: float64 [C + 1] on the CPU.
+
+    `probs`: probabilities [B, C, H, W]; `valid`: bool [B, H, W]. The first C are the numbers of pixels whose most
+    probable class is each; the last is the sum of their entropies, as shares of log C: 0 certain, 1 undecided.
+    """
+    probs = probs.detach().to(torch.promote_types(probs.dtype, torch.float32))
+    classes = probs.argmax(1).masked_fill(~valid, -1)
+    counts = [(classes == index).sum().cpu().double() for index in range(probs.shape[1])]
+    entropy = torch.special.entr(probs).sum(1).masked_fill(~valid, 0.0).sum() / log(max(probs.shape[1], 2))
+    return torch.stack([*counts, entropy.cpu().double()])
+
+
+def effective_classes(counts: Sequence[float]) -> float:
+    """exp of the entropy of a histogram: how many equally frequent classes are as varied; 0 for an empty one."""
+    total = sum(counts)
+    return exp(-sum(count / total * log(count / total) for count in counts if count > 0)) if total > 0 else 0.0
 
 
 def _require_classes(name: str, values: Tensor, num_classes: int) -> None:

@@ -97,7 +97,8 @@ def run_steps(session: Session, stop: StopRequest) -> tuple[str, int]:
     config, method, optimizer = session.config.train, session.method, session.optimizer
     if session.first_step > config.steps:
         session.progress.say(f"all {config.steps} steps are done; --train.steps N goes on to step N")
-    columns = ("loss", *method.weights(config.steps), "learning_rate", "seconds", "data_seconds")
+    timings = ("learning_rate", "seconds", "data_seconds")
+    columns = ("loss", *method.weights(config.steps), *timings, *session.gauges.columns)
     ended = time.perf_counter()
     for step, batch in enumerate(load(session), start=session.first_step):
         loaded = time.perf_counter()
@@ -105,16 +106,18 @@ def run_steps(session: Session, stop: StopRequest) -> tuple[str, int]:
         set_learning_rate(optimizer, rate)
         seed_networks(session, step)
         terms = session.model(batch.to(session.world.device), StepDraws(session.config.seed, step))
-        loss = weighted_sum(terms, method.weights(step))
+        weights = method.weights(step)
+        loss = weighted_sum(terms, weights)
         refuse_non_finite({**terms, "loss": loss.detach()}, step, batch)
         optimizer.zero_grad(set_to_none=True)
+        gauges = session.gauges.read(step, terms, weights, batch.labels)
         loss.backward()
         refuse_non_finite({"gradient": gradient_norm(session.model)}, step, batch)
         optimizer.step()
         method.after_step(step)
         now = time.perf_counter()
         timing = {"learning_rate": rate, "seconds": now - ended, "data_seconds": loaded - ended}
-        session.recorder.add(step, {"loss": loss, **terms}, timing, columns)
+        session.recorder.add(step, {"loss": loss, **terms}, timing | gauges, columns)
         stopping = distributed.any_rank(bool(stop)) or step == config.stop_at
         if stopping:
             say_stopping(session, step)

@@ -124,3 +124,24 @@ def test_another_network_is_refused():
 def test_an_impossible_decay_is_refused(decay):
     with pytest.raises(ValueError, match="decay"):
         EmaTeacher(network(), decay=decay)
+
+
+def test_buffers_may_be_copied_instead():
+    student = network()
+    teacher = EmaTeacher(student, decay=0.9, copy_buffers=True)
+    weight = student[0].weight.detach().clone()
+    disturb(student)
+    teacher.update(student)
+    assert torch.equal(teacher.model[1].running_var, student[1].running_var)
+    torch.testing.assert_close(teacher.model[0].weight, 0.9 * weight + 0.1 * student[0].weight.detach())
+
+
+def test_it_can_begin_again_or_take_the_buffers_alone():
+    student = network()
+    teacher = EmaTeacher(student, decay=0.9)
+    disturb(student)
+    teacher.take_buffers(student)
+    assert torch.equal(teacher.model[1].running_mean, student[1].running_mean)
+    assert not torch.equal(teacher.model[0].weight, student[0].weight)
+    teacher.restart(student)
+    assert same_state(teacher.model, student) and teacher.updates == 1

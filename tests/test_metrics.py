@@ -1,3 +1,4 @@
+import math
 from math import isnan
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scl_core.metrics import confusion_matrix, mean_iou, per_class_iou
+from scl_core.metrics import confusion_matrix, effective_classes, mean_iou, per_class_iou, prediction_counts
 
 
 def by_double_loop(prediction, label, num_classes):
@@ -93,3 +94,21 @@ def test_more_pixels_than_float32_can_count():
     large = torch.tensor([[2**55, 1], [0, 2**40]])
     assert per_class_iou(large)[1].item() == 2**40 / (2**40 + 1)
     assert sum([confusion] * 5)[0, 0].item() == 5 * (2**24 + 3)
+
+
+def test_prediction_counts_against_a_loop_over_the_pixels():
+    torch.manual_seed(0)
+    probs, valid = torch.randn(2, 4, 3, 5).mul(3).softmax(1), torch.rand(2, 3, 5) > 0.3
+    counts, entropy = [0] * 4, 0.0
+    for picture, row, column in valid.nonzero().tolist():
+        pixel = probs[picture, :, row, column].tolist()
+        counts[pixel.index(max(pixel))] += 1
+        entropy -= sum(p * math.log(p) for p in pixel) / math.log(4)
+    found = prediction_counts(probs, valid)
+    assert found[:4].tolist() == counts and found[4].item() == pytest.approx(entropy, rel=1e-5)
+
+
+def test_effective_classes():
+    assert effective_classes([3, 3, 3, 0]) == pytest.approx(3)
+    assert effective_classes([7, 0]) == pytest.approx(1) and effective_classes([0, 0]) == 0
+    assert effective_classes([3, 1]) == pytest.approx(4 / 3**0.75)

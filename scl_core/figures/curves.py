@@ -25,7 +25,7 @@ def series(records: Sequence[Record], key: str) -> tuple[np.ndarray, np.ndarray]
 
 def loss_terms(records: Sequence[Record]) -> list[str]:
     """Names of the loss terms in the records: the total, `loss`, first, then the terms in the order they appear."""
-    names = dict.fromkeys(key for record in records for key in record if key not in NOT_LOSSES)
+    names = dict.fromkeys(key for row in records for key in row if key not in NOT_LOSSES and "/" not in key)
     terms = [name for name in names if any(isinstance(record.get(name), (int, float)) for record in records)]
     return sorted(terms, key=lambda name: name != "loss")
 

@@ -11,6 +11,8 @@ from scl_core.ema import EmaTeacher
 from scl_core.errors import UserError
 from scl_core.losses.ohem import ohem_cross_entropy_sum
 from scl_core.losses.supervised import relaxed_cross_entropy_sum
+from scl_core.methods.teacher import restart_step
+from scl_core.metrics import prediction_counts
 from scl_core.seeding import generator_for
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class Method(nn.Module):
 
     config_class: type
     num_strong: int = 0
+    watch_every: int = 0  # every so many steps the classes of the targets are counted; 0 = never
 
     def __init__(self, student: nn.Module, config, steps: int):
         """`config` is an instance of `config_class`; `steps` the length of the schedule."""
@@ -59,6 +62,8 @@ class Method(nn.Module):
         self.teacher: EmaTeacher | None = None
         self.config = config
         self.steps = steps
+        self.restart_step = restart_step(config, steps)
+        self._target_counts: Tensor | None = None
 
     @classmethod
     def smallest_forward(cls, config, train) -> int:
@@ -79,12 +84,32 @@ class Method(nn.Module):
 
     def after_step(self, step: int) -> None:
         """Called after the optimizer moved the student."""
-        if self.teacher is not None:
+        if self.teacher is not None and step == self.restart_step:
+            self.teacher.restart(self.student)
+        elif self.teacher is not None:
             self.teacher.update(self.student)
 
     def probe(self, batch: "Batch", draws: StepDraws) -> "Probe | None":
         """The first unlabeled pair of the batch taken apart; None for a method that mixes no pictures."""
         return None
+
+    def note_targets(self, step: int, probs: Tensor, valid: Tensor) -> None:
+        """Called in `forward` with what teaches the unlabeled pictures: probabilities [B, C, H, W], valid [B, H, W].
+
+        Counted on every `watch_every`-th step, for the record and the collapse alarm.
+        """
+        if self.watch_every and step % self.watch_every == 0:
+            self._target_counts = prediction_counts(probs, valid)
+
+    def take_target_counts(self) -> Tensor | None:
+        """What `note_targets` counted since the last call, float64 [C + 1] (see `prediction_counts`), on this rank."""
+        counts, self._target_counts = self._target_counts, None
+        return counts
+
+    @property
+    def recalibrates(self) -> bool:
+        """Whether the teacher's batch norm is estimated anew for evaluations and checkpoints."""
+        return self.teacher is not None and getattr(self.config, "teacher_bn", "ema") == "recalibrate"
 
     @property
     def evaluated(self) -> dict[str, nn.Module]:
@@ -101,7 +126,8 @@ class Method(nn.Module):
         for name, network in self.evaluated.items():
             network.load_state_dict(tensors[name])
         if self.teacher is not None:
-            self.teacher.updates.fill_(step)  # it moves once a step
+            restarted = 0 < self.restart_step <= step
+            self.teacher.updates.fill_(step - self.restart_step + 1 if restarted else step)  # it moves once a step
 
     def supervised_loss(self, logits: Tensor, labels: Tensor, window: int) -> Tensor:
         """Eq. 2 over the labeled pictures of all ranks; logits [L, C, H, W], labels [L, H, W]."""

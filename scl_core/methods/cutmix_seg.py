@@ -6,7 +6,6 @@ from torch import Tensor
 
 from scl_core.cutmix import cutmix
 from scl_core.distributed import global_mean, sum_over_ranks
-from scl_core.ema import EmaTeacher
 from scl_core.losses.confidence import confident_consistency_sum, confident_count
 from scl_core.losses.consistency import consistency_sum
 from scl_core.methods.base import Method
@@ -18,13 +17,14 @@ from scl_core.methods.parts import (
     structured_term,
     two_logits,
 )
+from scl_core.methods.teacher import TeacherSettings, build_teacher
 from scl_core.probe import Probe, make_probe
 from scl_core.schedule import unlabeled_factor
 from scl_core.settings import setting
 
 
 @dataclass
-class CutmixSegConfig(StructuredSettings):
+class CutmixSegConfig(StructuredSettings, TeacherSettings):
     name: str = setting("cutmix_seg", "The method.")
     consistency_weight: float = setting(1.0, "Weight of the consistency of student and teacher.", low=0.0)
     confidence: str = setting(
@@ -43,8 +43,6 @@ class CutmixSegConfig(StructuredSettings):
         0.0, "Share of the steps over which the unlabeled weights rise to their value.", low=0.0, high=1.0
     )
     relaxation_window: int = setting(1, "Side of the label relaxation's window; 1 is cross entropy.", low=1)
-    ema_decay: float = setting(0.99, "Decay of the teacher's average.", low=0.0, high=1.0)
-    ema_warmup: bool = setting(True, "Average over few steps first: decay min(1 - 1/(k+1), ema_decay) at update k.")
     joint_forward: bool = setting(True, "Labeled and mixed pictures in one forward pass, so batch norm sees both.")
 
 
@@ -62,7 +60,7 @@ class CutmixSeg(Method):
 
     def __init__(self, student, config: CutmixSegConfig, steps: int):
         super().__init__(student, config, steps)
-        self.teacher = EmaTeacher(student, config.ema_decay, warmup=config.ema_warmup)
+        self.teacher = build_teacher(student, config, steps)
 
     @classmethod
     def smallest_forward(cls, config, train):
@@ -80,6 +78,7 @@ class CutmixSeg(Method):
         logits, mixed_logits = two_logits(self.student, batch.images, mixed, config.joint_forward)
         student, teacher = mixed_logits.softmax(1), mixed_probs(self.teacher.model, a, b, owner)
         valid = cutmix(a.valid, b.valid, owner)
+        self.note_targets(draws.step, teacher, valid)
         terms = {
             "supervised": self.supervised_loss(logits, batch.labels, config.relaxation_window),
             "consistency": self.consistency(student, teacher, valid),

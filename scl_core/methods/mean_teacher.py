@@ -2,19 +2,17 @@
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from scl_core.distributed import global_mean
-from scl_core.ema import EmaTeacher
 from scl_core.losses.consistency import consistency_sum
 from scl_core.methods.base import Method
 from scl_core.methods.parts import smallest_part, teacher_probs, two_logits
+from scl_core.methods.teacher import TeacherSettings, build_teacher
 from scl_core.schedule import unlabeled_factor
 from scl_core.settings import setting
 
 
 @dataclass
-class MeanTeacherConfig:
+class MeanTeacherConfig(TeacherSettings):
     name: str = setting("mean_teacher", "The method.")
     consistency_weight: float = setting(2.0, "Weight of the consistency of student and teacher.", low=0.0)
     on_labeled: bool = setting(False, "Ask for consistency on the labeled pictures too, where they have a label.")
@@ -25,8 +23,6 @@ class MeanTeacherConfig:
         0.3, "Share of the steps over which the consistency's weight rises to its value.", low=0.0, high=1.0
     )
     relaxation_window: int = setting(1, "Side of the label relaxation's window; 1 is cross entropy.", low=1)
-    ema_decay: float = setting(0.99, "Decay of the teacher's average.", low=0.0, high=1.0)
-    ema_warmup: bool = setting(True, "Average over few steps first: decay min(1 - 1/(k+1), ema_decay) at update k.")
     joint_forward: bool = setting(True, "Labeled and unlabeled pictures in one pass, so batch norm sees both.")
 
 
@@ -44,7 +40,7 @@ class MeanTeacher(Method):
 
     def __init__(self, student, config: MeanTeacherConfig, steps: int):
         super().__init__(student, config, steps)
-        self.teacher = EmaTeacher(student, config.ema_decay, warmup=config.ema_warmup)
+        self.teacher = build_teacher(student, config, steps)
 
     @classmethod
     def smallest_forward(cls, config, train):
@@ -57,18 +53,17 @@ class MeanTeacher(Method):
         if self.unlabeled_factor(draws.step) == 0.0:
             return {"supervised": self.supervised_loss(self.student(batch.images).logits, batch.labels, window)}
         logits, student = two_logits(self.student, batch.images, views.strong[0], self.config.joint_forward)
-        total, count = self.consistency_with(student, views.weak, views.valid)
+        teacher = teacher_probs(self.teacher.model, views.weak)
+        self.note_targets(draws.step, teacher, views.valid)
+        total, count = consistency_sum(student.softmax(1), teacher, views.valid)
         if self.config.on_labeled:
-            more, pixels = self.consistency_with(logits, batch.images, batch.labels != 255)
+            of_labeled = teacher_probs(self.teacher.model, batch.images)
+            more, pixels = consistency_sum(logits.softmax(1), of_labeled, batch.labels != 255)
             total, count = total + more, count + pixels
         return {
             "supervised": self.supervised_loss(logits, batch.labels, window),
             "consistency": global_mean(total, count),
         }
-
-    def consistency_with(self, logits: Tensor, pictures: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum and number of pixels of the student's distance from what the teacher sees in `pictures`."""
-        return consistency_sum(logits.softmax(1), teacher_probs(self.teacher.model, pictures), valid)
 
     def unlabeled_factor(self, step: int) -> float:
         """The share of the consistency's weight that holds at this step."""

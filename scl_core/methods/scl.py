@@ -6,7 +6,6 @@ from torch import Tensor
 
 from scl_core.cutmix import cutmix
 from scl_core.distributed import global_mean
-from scl_core.ema import EmaTeacher
 from scl_core.losses.consistency import consistency_sum
 from scl_core.methods.base import Method, StepDraws, class_numbers
 from scl_core.methods.parts import (
@@ -17,13 +16,14 @@ from scl_core.methods.parts import (
     structured_term,
     two_logits,
 )
+from scl_core.methods.teacher import TeacherSettings, build_teacher
 from scl_core.probe import Probe, make_probe
 from scl_core.schedule import unlabeled_factor
 from scl_core.settings import setting
 
 
 @dataclass
-class SclConfig(StructuredSettings):
+class SclConfig(StructuredSettings, TeacherSettings):
     name: str = setting("scl", "The method.")
     consistency_weight: float = setting(2.0, "Weight of the pixel-wise consistency (lambda_c of eq. 3).", low=0.0)
     structured_weight: float = setting(2.0, "Weight of the structured consistency (lambda_sc of eq. 3).", low=0.0)
@@ -41,8 +41,6 @@ class SclConfig(StructuredSettings):
     relaxation_until: float = setting(
         1.0, "Share of the steps after which the relaxation ends and eq. 2 is cross entropy.", low=0.0, high=1.0
     )
-    ema_decay: float = setting(0.99, "Decay of the teacher's average.", low=0.0, high=1.0)
-    ema_warmup: bool = setting(True, "Average over few steps first: decay min(1 - 1/(k+1), ema_decay) at update k.")
     joint_forward: bool = setting(True, "Labeled and mixed pictures in one forward pass, so batch norm sees both.")
 
     def __post_init__(self):
@@ -58,7 +56,7 @@ class Scl(Method):
 
     def __init__(self, student, config: SclConfig, steps: int):
         super().__init__(student, config, steps)
-        self.teacher = EmaTeacher(student, config.ema_decay, warmup=config.ema_warmup)
+        self.teacher = build_teacher(student, config, steps)
 
     @classmethod
     def smallest_forward(cls, config, train):
@@ -80,6 +78,7 @@ class Scl(Method):
         teacher = mixed_probs(self.teacher.model, batch.unlabeled_a, batch.unlabeled_b, owner)
         student = mixed_logits.softmax(1)
         valid = cutmix(batch.unlabeled_a.valid, batch.unlabeled_b.valid, owner)
+        self.note_targets(draws.step, teacher, valid)
         structured = structured_term(student, teacher, owner, valid, batch.positions, draws, self.config)
         return {"consistency": global_mean(*consistency_sum(student, teacher, valid)), "structured": structured}
 

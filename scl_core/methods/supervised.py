@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from scl_core.cutmix import box_owner, cutmix, sample_boxes
-from scl_core.ema import EmaTeacher
 from scl_core.methods.base import Method, class_numbers
+from scl_core.methods.teacher import TeacherSettings, build_teacher
 from scl_core.settings import setting
 
 
 @dataclass
-class SupervisedConfig:
+class SupervisedConfig(TeacherSettings):
     name: str = setting("supervised", "The method.")
     relaxation_window: int = setting(1, "Side of the label relaxation's window (eq. 2); 1 is cross entropy.", low=1)
     relaxation_strict_classes: str | None = setting(
@@ -46,8 +46,8 @@ class Supervised(Method):
 
     def __init__(self, student, config: SupervisedConfig, steps: int):
         super().__init__(student, config, steps)
-        if config.ema_decay is not None:
-            self.teacher = EmaTeacher(student, config.ema_decay, warmup=True)
+        if config.ema_decay is not None or config.ema_time is not None:
+            self.teacher = build_teacher(student, config, steps)
 
     def forward(self, batch, draws):
         """The one term, `supervised`."""

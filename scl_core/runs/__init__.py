@@ -1,5 +1,6 @@
 """Runs on disk: training writes a `RunFolder`, everything else reads it or lists many. Needs no torch."""
 
+from scl_core.runs.alarms import standing_alarms
 from scl_core.runs.environment import describe_environment
 from scl_core.runs.folder import RunFolder, check_name, shown_name
 from scl_core.runs.listing import RunList, RunSummary, list_runs, summarise
@@ -18,5 +19,6 @@ __all__ = [
     "describe_environment",
     "list_runs",
     "shown_name",
+    "standing_alarms",
     "summarise",
 ]

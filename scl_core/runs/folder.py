@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from scl_core.errors import UserError
+from scl_core.runs.alarms import alarm_key, is_alarm
 from scl_core.runs.evaluations import evaluation_key, is_evaluation, is_metrics, read_evaluation, write_evaluation
 from scl_core.runs.lock import hold_lock
 from scl_core.runs.processes import describe_process
@@ -114,7 +115,7 @@ class RunFolder:
 
     def begin(self, step: int, steps: int) -> None:
         """Go on after `step` (0 for a new run) of `steps`: rows after it are dropped, the state is "running"."""
-        for name in ("metrics.jsonl", "evaluations.jsonl"):
+        for name in ("metrics.jsonl", "evaluations.jsonl", "alarms.jsonl"):
             drop_after(self.path / name, step)
         best = self.best()
         if best is not None and best["step"] > step:
@@ -154,6 +155,10 @@ class RunFolder:
         """Append one evaluation's row: step, split, network, mean_iou, per_class_iou, protocol, list_hash, pictures."""
         self._append("evaluations.jsonl", row)
 
+    def append_alarm(self, row: dict[str, Any]) -> None:
+        """Append a row that says since which `step` an alarm of a `kind` is `on` or not, with a `text` for people."""
+        self._append("alarms.jsonl", row)
+
     def _append(self, name: str, row: dict[str, Any]) -> None:
         rows = [*self._waiting.pop(name, []), row]
         if not append_records(self.path / name, rows):
@@ -187,6 +192,10 @@ class RunFolder:
     def evaluations(self, known: Records | None = None) -> Records:
         """All rows of the evaluations, by step; of one evaluation made twice the later."""
         return self._records("evaluations.jsonl", key=evaluation_key, valid=is_evaluation, known=known)
+
+    def alarms(self, known: Records | None = None) -> Records:
+        """Every change of an alarm, by step; `standing_alarms` tells which hold now."""
+        return self._records("alarms.jsonl", key=alarm_key, valid=is_alarm, known=known)
 
     def _records(self, name: str, **options: Any) -> Records:
         try:

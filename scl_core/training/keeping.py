@@ -7,6 +7,7 @@ from scl_core.checkpoint import save_checkpoint, update_best
 from scl_core.evaluate import evaluate_network, protocol_words
 from scl_core.inference import predict_classes, save_class_map
 from scl_core.training.optimizer import optimizer_tensors
+from scl_core.training.recalibration import recalibrated
 from scl_core.training.session import Session
 
 PREVIEWS = 4
@@ -19,13 +20,21 @@ def evaluate_and_save(session: Session, step: int, stopping: bool, skip_evaluati
     """
     config = session.config.train
     last = step == config.steps
-    saved = stopping or last or step % config.checkpoint_every == 0
-    if saved:
+    saves = stopping or last or step % config.checkpoint_every == 0
+    evaluates = last or (step % config.evaluate_every == 0 and not skip_evaluation)
+    if saves or evaluates:
+        with recalibrated(session):
+            keep(session, step, saves, evaluates)
+
+
+def keep(session: Session, step: int, saves: bool, evaluates: bool) -> None:
+    """Save before the evaluation, so that a fault in it costs no step; and after it when the score is the best."""
+    if saves:
         save(session, step)
-    if last or (step % config.evaluate_every == 0 and not skip_evaluation):
+    if evaluates:
         score, network = evaluate(session, step)
         if distributed.any_rank(session.world.is_main and session.run.is_better(score, step)):
-            if not saved:
+            if not saves:
                 save(session, step)
             if session.world.is_main:
                 update_best(session.run.path, step, score, network)
@@ -44,6 +53,7 @@ def evaluate(session: Session, step: int) -> tuple[float, str]:
         scores[name] = done.mean_iou
     session.progress.say(f"step {step}, val mIoU: " + ", ".join(f"{name} {100 * v:.2f}" for name, v in scores.items()))
     if session.world.is_main:
+        session.alarms.evaluated(step)
         write_previews(session, step)
     counting = next(iter(scores))
     return scores[counting], counting

@@ -15,8 +15,8 @@ class Recorder:
         self.images_per_step, self.is_main = images_per_step, is_main
         self.waiting: list[dict[str, float]] = []
 
-    def add(self, step: int, values: dict[str, Tensor], plain: dict[str, float], names: tuple[str, ...]) -> None:
-        """Keep one step: `values` are scalars to average over ranks, `plain` numbers of this rank.
+    def add(self, step: int, values: dict[str, Tensor], plain: dict[str, float | None], names: tuple[str, ...]) -> None:
+        """Keep one step: `values` are scalars to average over ranks, `plain` numbers of this rank or None.
 
         `names` are the columns of the row; a term that the step did not have is null.
         """
@@ -41,6 +41,8 @@ class Recorder:
         seconds = sum(item["seconds"] for item in self.waiting)
         skipped = ("step", "seconds", "data_seconds", "learning_rate")
         losses = "  ".join(
-            f"{key} {value:.4f}" for key, value in row.items() if key not in skipped and value is not None
+            f"{key} {value:.4f}"
+            for key, value in row.items()
+            if key not in skipped and "/" not in key and value is not None
         )
         return f"{losses}  {self.images_per_step * len(self.waiting) / max(seconds, 1e-9):.1f} images/s"

@@ -17,6 +17,8 @@ from scl_core.methods import Method
 from scl_core.progress import Progress
 from scl_core.restore import build_method, refuse_other_method
 from scl_core.runs import RunFolder, describe_environment
+from scl_core.training.alarms import Alarms
+from scl_core.training.gauges import Gauges
 from scl_core.training.optimizer import build_optimizer, load_optimizer_tensors
 from scl_core.training.plan import Plan
 from scl_core.training.recorder import Recorder
@@ -37,6 +39,8 @@ class Session:
     optimizer: torch.optim.Optimizer
     recorder: Recorder
     progress: Progress
+    gauges: Gauges
+    alarms: Alarms | None  # rank 0's
     first_step: int
 
     def beat(self) -> None:
@@ -67,8 +71,16 @@ def prepare(plan: Plan, world: World, stack: ExitStack) -> Session:
     progress.say(f"{run.path}: {config.method.name} on {source.name} ({sizes(source)}), {world.device}; Ctrl-C saves")
     images = config.train.batch_labeled + (config.train.batch_unlabeled if method.num_strong else 0)
     recorder = Recorder(run, progress, config.train.log_every, images, world.is_main)
+    alarms = Alarms(run, progress, config.train.steps, unlabeled_from(method)) if world.is_main else None
+    gauges = Gauges(method, config.train, source.class_names, alarms)
     model = distributed.wrap(method, world.device)
-    return Session(config, world, run, source, method, model, optimizer, recorder, progress, first_step)
+    return Session(config, world, run, source, method, model, optimizer, recorder, progress, gauges, alarms, first_step)
+
+
+def unlabeled_from(method: Method) -> int:
+    """The first step with an unlabeled part; after the last where the method has none."""
+    share = getattr(method.config, "start", 0.0) if method.num_strong else 1.0
+    return int(share * method.steps) + 1
 
 
 def sizes(source: DataSource) -> str:
@@ -138,4 +150,6 @@ def load_last(run: RunFolder, method: Method, optimizer: torch.optim.Optimizer) 
     refuse_other_method(stored, method.config.name)
     method.load_tensors(stored.tensors, stored.step)
     load_optimizer_tensors(optimizer, stored.tensors["optimizer"])
+    if method.recalibrates:
+        method.teacher.take_buffers(method.student)  # the stored ones were for evaluation
     return stored.step
