@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from experiments.record import record
-from experiments.table import RECORDS, table
+from experiments.run_table import Row, options_of, read_options, rows, steps_in_equal_time
+from experiments.run_table import main as run_table
+from experiments.table import RECORDS, methods_table, table
 from scl_core.command_line import run_command
 from scl_core.config import load_config
+from scl_core.methods import METHODS
 from scl_core.train import main as train
 from tests.conftest import ROOT
 from tests.tiny import tiny_options
@@ -28,7 +31,10 @@ def test_preset_is_a_good_config_file(preset: Path):
 
 
 def test_results_table_is_what_its_command_prints():
-    assert table() in (ROOT / "experiments" / "README.md").read_text()
+    text = (ROOT / "experiments" / "README.md").read_text()
+    assert table() in text and methods_table() in text
+    setup = load_config([ROOT / "experiments" / "table.yaml"])
+    assert (setup.data.height, setup.data.width, setup.data.test, setup.train.steps) == (72, 96, 100, 400)
 
 
 def test_the_drawn_scenes_leave_room_for_unlabeled_pictures():
@@ -52,3 +58,55 @@ def test_record_of_a_run_gives_the_command_that_repeats_it(tmp_path):
     repeated = load_config(["experiments/scenes/scl.yaml"], given)
     assert repeated.train.steps == 2 and repeated.model.width == 0.25 and repeated.method.start == 0.0
     assert {row["step"] for row in kept["evaluations"]} == {2}
+
+
+SMALL_SETUP = """
+data: {height: 32, width: 48, labeled: 4, unlabeled: 4, val: 1, test: 2}
+model: {width: 0.25, decoder_channels: 8}
+train: {threads: 1}
+"""
+
+
+def kept_row(method: str, seed: int, score: float, steps: int = 400, seconds: float = 0.1) -> str:
+    """What `experiments.run_table` writes, as far as the table reads it."""
+    config = {"train": {"steps": steps}, "seed": seed}
+    scores = [{"split": split, "network": "teacher", "mean_iou": score} for split in ("val", "test")]
+    return json.dumps({"config": config, "evaluations": scores, "step_seconds": seconds})
+
+
+def test_table_of_methods_has_mean_spread_and_number_at_equal_steps_and_time(tmp_path):
+    for seed, score in enumerate((0.2, 0.3, 0.4)):
+        (tmp_path / f"steps-scl-s{seed}.json").write_text(kept_row("scl", seed, score))
+        (tmp_path / f"steps-cps-s{seed}.json").write_text(kept_row("cps", seed, 0.25, seconds=0.2))
+    (tmp_path / "time-cps-s0.json").write_text(kept_row("cps", 0, 0.15, steps=200))
+    lines = methods_table(tmp_path).splitlines()[2:]
+    assert lines == [
+        "| scl | 30.00 ± 10.00 (n = 3) | 400 | 0.100 | - | - | teacher |",
+        "| cps | 25.00 ± 0.00 (n = 3) | 400 | 0.200 | 15.00 (n = 1) | 200 | teacher |",
+    ]
+    assert steps_in_equal_time("cps", tmp_path) == 200
+    with pytest.raises(SystemExit, match="no row of pcr at equal steps is recorded"):
+        steps_in_equal_time("pcr", tmp_path)
+
+
+def test_rows_go_seed_by_seed_and_the_reference_needs_no_time_of_its_own():
+    assert [row.name for row in rows(["scl", "cps"], [0, 1], "steps")] == [
+        "steps-scl-s0", "steps-cps-s0", "steps-scl-s1", "steps-cps-s1",
+    ]  # fmt: skip
+    assert [row.name for row in rows(list(METHODS), [0], "time")][2:4] == ["time-cutmix_seg-s0", "time-fixmatch-s0"]
+
+
+def test_run_table_goes_on_records_and_skips(tmp_path, capsys):
+    (tmp_path / "small.yaml").write_text(SMALL_SETUP)
+    words = ["a test's machine", "--setup", str(tmp_path / "small.yaml"), "--methods", "supervised", "--seeds", "1"]
+    words += ["--steps", "3", "--runs", str(tmp_path / "runs"), "--records", str(tmp_path)]
+    run = tmp_path / "runs" / "steps-supervised-s1"
+    options = options_of(Row("supervised", 1), read_options(words))
+    assert run_command(train, [*options, "--run_dir", str(run), "--train.stop_at", "2", "--device", "cpu"]) == 0
+    run_table(words)
+    kept = json.loads((tmp_path / "steps-supervised-s1.json").read_text())
+    assert {row["split"] for row in kept["evaluations"]} == {"val", "test"} and kept["step_seconds"] > 0
+    assert kept["evaluations"][0]["step"] == 3 and kept["config"]["seed"] == 1
+    capsys.readouterr()
+    run_table(words)
+    assert capsys.readouterr().out == "steps-supervised-s1: recorded already\n"
