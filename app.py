@@ -12,6 +12,9 @@ SECTIONS = {
         st.Page("pages/runs/launch.py", title="Launch", icon=":material/rocket_launch:"),
         st.Page("pages/runs/compare.py", title="Compare", icon=":material/compare_arrows:"),
     ],
+    "Images": [
+        st.Page("pages/images/predictions.py", title="Predictions", icon=":material/image_search:"),
+    ],
     "Method": [
         st.Page("pages/method/cutmix.py", title="CutMix", icon=":material/select_all:"),
         st.Page("pages/method/similarity.py", title="Similarity", icon=":material/grid_on:"),

@@ -13,11 +13,12 @@ from torch import nn
 from scl_core import distributed
 from scl_core.command_line import Options, existing_folder, read_options, run_command
 from scl_core.config import RunConfig
+from scl_core.data.images import IGNORE_INDEX
 from scl_core.data.sources import DataSource, PictureList
 from scl_core.distributed import World
 from scl_core.errors import UserError
 from scl_core.inference import predict_classes
-from scl_core.metrics import confusion_matrix, mean_iou, per_class_iou
+from scl_core.metrics import BAND_PIXELS, boundary_band, confusion_matrix, mean_iou, per_class_iou
 from scl_core.progress import Progress
 from scl_core.protocol import OPTIONS, WHOLE, Protocol, read_protocol
 from scl_core.protocol import USAGE as PROTOCOL_USAGE
@@ -35,11 +36,15 @@ HELP = """Settings of the run's data may be given, such as --data.root DIR. Seve
 
 @dataclass
 class Evaluation:
-    """One network on one list: an integer confusion matrix per picture, rows label, columns prediction."""
+    """One network on one list: an integer confusion matrix per picture, rows label, columns prediction.
+
+    `boundary` are the same of the pixels near a border of two labels alone (`metrics.boundary_band`).
+    """
 
     network: str
     names: tuple[str, ...]
     confusions: np.ndarray
+    boundary: np.ndarray | None = None
 
     @property
     def per_class_iou(self) -> torch.Tensor:
@@ -53,15 +58,34 @@ class Evaluation:
 
     def record(self, class_names: Sequence[str], protocol: str, list_hash: str) -> dict:
         """The numbers as `evaluations.jsonl` holds them; absent classes are null."""
-        values = [None if value != value else value for value in self.per_class_iou.tolist()]
+        scores = class_scores(self.confusions, class_names)
         return {
-            "mean_iou": None if self.mean_iou != self.mean_iou else self.mean_iou,
-            "per_class_iou": dict(zip(class_names, values, strict=True)),
-            "classes_present": sum(value is not None for value in values),
+            "mean_iou": or_none(self.mean_iou),
+            "per_class_iou": scores,
+            "classes_present": sum(value is not None for value in scores.values()),
             "protocol": protocol,
             "list_hash": list_hash,
             "pictures": len(self.names),
-        }
+        } | self.boundary_record(class_names)
+
+    def boundary_record(self, class_names: Sequence[str]) -> dict:
+        """The scores near the borders, and how near that is; nothing where they were not taken."""
+        if self.boundary is None:
+            return {}
+        mean = mean_iou(torch.from_numpy(self.boundary.sum(0)))
+        scores = class_scores(self.boundary, class_names)
+        return {"boundary_pixels": BAND_PIXELS, "boundary_mean_iou": or_none(mean), "boundary_iou": scores}
+
+
+def class_scores(confusions: np.ndarray, class_names: Sequence[str]) -> dict[str, float | None]:
+    """IoU by class name over all pictures [n, C, C]; None where a class is absent."""
+    values = per_class_iou(torch.from_numpy(confusions.sum(0))).tolist()
+    return dict(zip(class_names, map(or_none, values), strict=True))
+
+
+def or_none(value: float) -> float | None:
+    """A number as a record holds it: None for NaN."""
+    return None if value != value else value
 
 
 def evaluate_network(
@@ -77,14 +101,16 @@ def evaluate_network(
 
     `after_picture` is told how many pictures are done.
     """
-    confusions = torch.zeros(len(pictures), num_classes, num_classes, dtype=torch.int64)
+    confusions = torch.zeros(2, len(pictures), num_classes, num_classes, dtype=torch.int64)
     for done, index in enumerate(range(world.rank, len(pictures), world.size), start=1):
         label = torch.from_numpy(pictures.mask(index).astype(np.int64))
         prediction = predict_classes(network, pictures.input(index), tuple(label.shape), world.device, protocol)
-        confusions[index] = confusion_matrix(prediction.cpu(), label, num_classes)
+        near = label.where(boundary_band(label), IGNORE_INDEX)
+        for place, counted in enumerate((label, near)):
+            confusions[place, index] = confusion_matrix(prediction.cpu(), counted, num_classes)
         after_picture(min(done * world.size, len(pictures)))
     confusions = distributed.sum_over_ranks(confusions.to(world.device)).cpu()
-    return Evaluation(name, pictures.names, confusions.numpy())
+    return Evaluation(name, pictures.names, *confusions.numpy())
 
 
 def protocol_words(data_config, protocol: Protocol = WHOLE) -> str:
@@ -142,7 +168,8 @@ def evaluate_run(
         done = evaluate_network(name, network, pictures, len(restored.class_names), world, tell, protocol)
         record = done.record(restored.class_names, words, source.list_hash) | extra
         if world.is_main:
-            run.write_evaluation(restored.step, split, name, record, done.confusions, done.names, name_beside)
+            arrays = done.confusions, done.names, name_beside, done.boundary
+            run.write_evaluation(restored.step, split, name, record, *arrays)
         evaluations.append(done)
     return evaluations
 

@@ -5,6 +5,10 @@ from math import exp, log
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+BAND_PIXELS = 3
+"""Half the width of the band along the borders of the labels, in pixels of the mask."""
 
 
 def confusion_matrix(
@@ -67,6 +71,26 @@ def effective_classes(counts: Sequence[float]) -> float:
     """exp of the entropy of a histogram: how many equally frequent classes are as varied; 0 for an empty one."""
     total = sum(counts)
     return exp(-sum(count / total * log(count / total) for count in counts if count > 0)) if total > 0 else 0.0
+
+
+def boundary_band(label: Tensor, pixels: int = BAND_PIXELS, ignore_index: int = 255) -> Tensor:
+    """Where another class lies at most `pixels` rows and columns away: bool [H, W] of a label [H, W].
+
+    Ignored pixels are no class: they are in no band and make none. Raises ValueError for less than 1 pixel.
+    """
+    if pixels < 1:
+        raise ValueError(f"a band of {pixels} pixels is none")
+    values = label.to(torch.float32)[None]
+    ignored = values == ignore_index
+    highest = _window_maximum(values.masked_fill(ignored, -torch.inf), pixels)
+    lowest = -_window_maximum((-values).masked_fill(ignored, -torch.inf), pixels)
+    return ((highest > lowest) & ~ignored)[0]
+
+
+def _window_maximum(values: Tensor, pixels: int) -> Tensor:
+    """The largest value of the window around each pixel, [1, H, W]: along rows, then along columns."""
+    wide = F.max_pool2d(values, (1, 2 * pixels + 1), 1, (0, pixels))
+    return F.max_pool2d(wide, (2 * pixels + 1, 1), 1, (pixels, 0))
 
 
 def _require_classes(name: str, values: Tensor, num_classes: int) -> None:

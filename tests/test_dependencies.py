@@ -20,6 +20,11 @@ LAYERS = [
     {"probe", "inference"},
     {"dissect"},
     {"pair_study"},
+    {"comparison", "cutmix", "ema", "losses", "metrics", "schedule", "seeding", "storage"},
+    {"batch_norm", "config_files", "progress", "watchdog"},
+    {"checkpoint", "distributed", "runs"},
+    {"models", "data", "launch"},
+    {"probe", "inference", "jobs"},
     {"methods"},
     {"config"},
     {"command_line", "restore"},
@@ -28,7 +33,7 @@ LAYERS = [
     {"train"},
     {"replay"},
 ]
-LEAVES = {"cutmix", "ema", "losses", "metrics", "schedule", "seeding"}
+LEAVES = {"comparison", "cutmix", "ema", "losses", "metrics", "schedule", "seeding"}
 APART = {"figures": {"errors"}}
 CORE_FILES = python_files(ROOT, "scl_core")
 PAGE_FILES = python_files(ROOT, "app.py", "pages")

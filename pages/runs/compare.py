@@ -1,14 +1,15 @@
 """Two or more evaluations class by class, the curves of their runs, and the settings in which the runs differ."""
 
-import pandas as pd
 import streamlit as st
 
+from pages.shared import compare_views as views
+from pages.shared import comparing, store
 from pages.shared import evaluations as ev
-from pages.shared import store
+from pages.shared.job_panel import job_button
 from pages.shared.settings_diff import settings_table
 from pages.shared.words import plain_name
 from scl_core.figures.curves import by_network, mean_iou_curves
-from scl_core.figures.iou import IouTable, delta_bars, iou_table, per_class_bars
+from scl_core.jobs import job_command
 
 
 def pick_runs() -> list[str]:
@@ -25,36 +26,27 @@ def pick_evaluations(found: dict[str, ev.Evaluation]) -> list[ev.Evaluation]:
     """The evaluations to compare; the first is the reference of the differences."""
     key = "evaluations-" + str(hash(tuple(found)))
     help = "The first one is the reference of the differences."
-    labels = st.multiselect("Evaluations", list(found), default=ev.proposed(found), key=key, help=help)
+    proposed = ev.proposed(found)
+    kept = [label for label in st.query_params.get_all("evaluation") if label in found]
+    labels = st.multiselect("Evaluations", list(found), default=kept or proposed, key=key, help=help)
+    st.query_params["evaluation"] = [] if labels == proposed else labels
     return [found[label] for label in labels]
 
 
-def show_classes(table: IouTable) -> None:
-    """IoU by class as a table to read and save, the differences as bars, all values as bars."""
-    others = table.labels[1:]
-    reading, *drawing = st.columns([2, 3], gap="large") if len(others) < 2 else [st.container(), *st.columns(2)]
-    with reading:
-        frame, formats = class_table(table)
-        st.dataframe(frame, hide_index=True, placeholder="–", column_config=formats, height="content")
-        st.caption("IoU in percent, Δ in percentage points. A dash: neither labels nor prediction have the class.")
-        csv = frame.to_csv(index=False)
-        st.download_button(
-            "Download CSV", csv, "per_class_iou.csv", "text/csv", icon=":material/download:", on_click="ignore"
-        )
-    for index, label in enumerate(others):
-        place = drawing[index % len(drawing)]
-        place.plotly_chart(delta_bars(table, index), key=f"delta-{label}", alt="IoU differences by class")
-    (st if others else drawing[0]).plotly_chart(per_class_bars(table), key="bars", alt="IoU by class")
-
-
-def class_table(table: IouTable) -> tuple[pd.DataFrame, dict]:
-    """One row for each class, largest gain first, and how its columns are written."""
-    frame = pd.DataFrame(100 * table.values, columns=list(table.labels))
-    frame.insert(0, "Class", [plain_name(name) for name in table.classes])
-    for index, label in enumerate(table.labels[1:]):
-        frame[f"Δ {label}"] = 100 * table.deltas[:, index]
-    number = st.column_config.NumberColumn
-    return frame, {name: number(name, format="%+.1f" if name[0] == "Δ" else "%.1f") for name in frame.columns[1:]}
+def evaluate_another(names: list[str]) -> None:
+    """Score a checkpoint that has no evaluation yet, in a process of its own."""
+    with st.expander("Evaluate a checkpoint", icon=":material/calculate:"):
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            name = st.selectbox("Run", names, format_func=plain_name, key="score_run", width=330)
+            run = store.run_folder(name)
+            steps = run.checkpoints()
+            step = st.selectbox("Checkpoint", steps[::-1], key=f"score_step-{name}", width=130)
+            split = st.selectbox("List", ["val", "test", "train"], key="score_split", width=110)
+        if step is None:
+            st.info("This run has no checkpoint on disk to evaluate.")
+            return
+        command = job_command("evaluate", run.path, "--split", split, "--checkpoint", str(step))
+        job_button(run, "evaluate", "Evaluate", command, key=f"evaluate-{name}")
 
 
 def show_curves(names: list[str]) -> None:
@@ -96,16 +88,28 @@ if not chosen:
 st.dataframe(
     ev.overview(chosen),
     hide_index=True,
-    column_config={"mIoU": st.column_config.NumberColumn("mIoU (%)", format="%.1f")},
+    column_config={
+        "mIoU": st.column_config.NumberColumn("mIoU (%)", format="%.1f"),
+        "Boundary": st.column_config.NumberColumn(
+            "Boundary (%)", format="%.1f", help="mIoU of the pixels near a border of two labels alone."
+        ),
+    },
 )
 for what in ev.disagreements(chosen):
     st.warning(
         f"These evaluations were taken on different {what}: their scores cannot be compared.", icon=":material/rule:"
     )
-classes, curves, settings = st.tabs(["Classes", "Curves", "Settings"], key="compare_tab")
+evaluate_another(names)
+pair = comparing.pick_two(chosen)
+classes, confusion, pictures, curves, settings = st.tabs(
+    ["Classes", "Confusion", "Pictures", "Curves", "Settings"], key="compare_tab"
+)
 with classes:
-    labels = ev.short_labels(chosen)
-    show_classes(iou_table({label: ev.class_scores(item) for label, item in zip(labels, chosen, strict=True)}))
+    views.show_classes(chosen)
+with confusion:
+    views.show_confusion(pair)
+with pictures:
+    views.show_pictures(pair)
 with curves:
     show_curves(names)
 with settings:

@@ -32,9 +32,9 @@ class Evaluation:
         return self.record["step"]
 
 
-def class_scores(evaluation: Evaluation) -> dict[str, float | None]:
-    """IoU by class name, 0 to 1; None where the class is absent."""
-    scores = evaluation.record.get("per_class_iou")
+def class_scores(evaluation: Evaluation, area: str = "whole") -> dict[str, float | None]:
+    """IoU by class name, 0 to 1, on the whole picture or on the "boundary" band; None where the class is absent."""
+    scores = evaluation.record.get("boundary_iou" if area == "boundary" else "per_class_iou")
     return scores if isinstance(scores, dict) else {}
 
 
@@ -92,7 +92,7 @@ def overview(chosen: list[Evaluation]) -> pd.DataFrame:
     """One row for each evaluation: what it is of, its mIoU in percent, and what it was taken on."""
     rows = []
     for short, item in zip(short_labels(chosen), chosen, strict=True):
-        record, mean = item.record, item.record.get("mean_iou")
+        record = item.record
         rows.append(
             {
                 "": short,
@@ -100,13 +100,19 @@ def overview(chosen: list[Evaluation]) -> pd.DataFrame:
                 "Network": plain_name(record.get("network")),
                 "Split": plain_name(record.get("split")),
                 "Step": item.step,
-                "mIoU": None if mean is None else 100 * mean,
+                "mIoU": in_percent(record.get("mean_iou")),
+                "Boundary": in_percent(record.get("boundary_mean_iou")),
                 "Pictures": record.get("pictures"),
                 "List hash": record.get("list_hash"),
                 "Protocol": plain_name(record.get("protocol")),
             }
         )
     return pd.DataFrame(rows)
+
+
+def in_percent(share: object) -> float | None:
+    """A share of 1 in percent, None for whatever is no number."""
+    return 100 * share if isinstance(share, (int, float)) else None
 
 
 def disagreements(chosen: list[Evaluation]) -> list[str]:

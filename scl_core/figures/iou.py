@@ -64,8 +64,11 @@ def per_class_bars(table: IouTable) -> go.Figure:
     return _finish_bars(figure, "IoU by class", "IoU (%)", len(table.classes) * len(table.labels))
 
 
-def delta_bars(table: IouTable, column: int = -1) -> go.Figure:
-    """Horizontal bars of one column of differences in percentage points: gains blue, losses red and hatched."""
+def delta_bars(table: IouTable, column: int = -1, ends: Mapping[str, tuple[float, float]] | None = None) -> go.Figure:
+    """Horizontal bars of one column of differences in percentage points: gains blue, losses red and hatched.
+
+    `ends` are the ends of an interval (0..1) by class; classes that are not in it, or whose ends are NaN, have none.
+    """
     figure = go.Figure()
     points = 100 * table.deltas[:, column]
     texts = [ABSENT if np.isnan(point) else f"{point:+.1f}" for point in points]
@@ -74,10 +77,29 @@ def delta_bars(table: IouTable, column: int = -1) -> go.Figure:
     )
     _add_bars(figure, table.classes, np.nan_to_num(points), texts, marker, "%{text} points", "difference")
     reach = 1.25 * max(np.nanmax(np.abs(points), initial=0), 1)
+    if ends:
+        limits = 100 * np.array([ends.get(name, (np.nan, np.nan)) for name in table.classes])
+        _add_intervals(figure, points, limits)
+        reach = max(reach, 1.1 * np.nanmax(np.abs(limits), initial=0))
     figure.update_xaxes(range=[-reach, reach], zeroline=True)
     figure.update_traces(showlegend=False)
     meaning = f"{plain(table.labels[1:][column])} minus {plain(table.labels[0])} (percentage points)"
     return _finish_bars(figure, "IoU difference", meaning, len(table.classes))
+
+
+def _add_intervals(figure: go.Figure, points: np.ndarray, limits: np.ndarray) -> None:
+    """Whiskers from the low to the high end of each bar; the numbers move inside, where no whisker crosses them."""
+    spread = np.nan_to_num(np.abs(limits - points[:, None]))
+    hover = ["" if np.isnan(ends).any() else f"<br>interval {ends[0]:+.1f} to {ends[1]:+.1f}" for ends in limits]
+    figure.update_traces(
+        error_x={
+            "type": "data", "symmetric": False, "array": spread[:, 1], "arrayminus": spread[:, 0],
+            "color": "#8a8a8a", "thickness": 1.5, "width": 4,
+        },
+        customdata=hover,
+        hovertemplate="%{text} points%{customdata}",
+        textposition="none",
+    )  # fmt: skip
 
 
 def _marker(color: str | list[str], pattern: str | list[str]) -> dict:

@@ -52,21 +52,39 @@ def evaluation_path(folder: Path, step: int, split: str, network: str, variant: 
     return folder / "evaluations" / "-".join([str(int(step)), *names])
 
 
-def write_evaluation(folder: Path, row: dict[str, Any], confusions: np.ndarray, names: Sequence[str]) -> None:
-    """Write `row` (with step, split, network, and `variant` where it is not the run's own) and the matrices, integer [n, C, C] or [n, C, C + 1], of n pictures."""
-    confusions = np.asarray(confusions)
-    if not np.issubdtype(confusions.dtype, np.integer) or confusions.ndim != 3 or len(confusions) != len(names):
-        raise ValueError(
-            f"confusion matrices must be integers, one [C, C] per picture: {confusions.dtype} "
-            f"{list(confusions.shape)} for {len(names)} pictures"
-        )
+def write_evaluation(
+    folder: Path,
+    row: dict[str, Any],
+    confusions: np.ndarray,
+    names: Sequence[str],
+    boundary: np.ndarray | None = None,
+) -> None:
+    """Write `row` and the matrices, integer [n, C, C] or [n, C, C + 1], of n pictures.
+
+    `row` has step, split, network, and `variant` where it is not the run's own.
+    """
+    arrays = {"confusions": np.asarray(confusions)}
+    if boundary is not None:
+        arrays["boundary"] = np.asarray(boundary)
+    for matrices in arrays.values():
+        check_matrices(matrices, len(names))
     path = evaluation_path(folder, row["step"], row["split"], row["network"], row.get("variant", ""))
     path.parent.mkdir(exist_ok=True)
-    arrays = io.BytesIO()
-    np.savez_compressed(arrays, confusions=confusions.astype(np.int64), names=np.array(names, dtype=np.str_))
-    replace_file(path.with_name(path.name + ".npz"), arrays.getvalue())
-    full = row | {"names": list(names), "confusion": confusions.sum(0).tolist()}
+    content = io.BytesIO()
+    integers = {name: matrices.astype(np.int64) for name, matrices in arrays.items()}
+    np.savez_compressed(content, names=np.array(names, dtype=np.str_), **integers)
+    replace_file(path.with_name(path.name + ".npz"), content.getvalue())
+    full = row | {"names": list(names), "confusion": arrays["confusions"].sum(0).tolist()}
     write_json_atomic(path.with_name(path.name + ".json"), full)
+
+
+def check_matrices(confusions: np.ndarray, pictures: int) -> None:
+    """Raise `ValueError` unless there is one integer matrix for each picture."""
+    if not np.issubdtype(confusions.dtype, np.integer) or confusions.ndim != 3 or len(confusions) != pictures:
+        raise ValueError(
+            f"confusion matrices must be integers, one [C, C] per picture: {confusions.dtype} "
+            f"{list(confusions.shape)} for {pictures} pictures"
+        )
 
 
 def read_evaluation(
@@ -75,15 +93,28 @@ def read_evaluation(
     """The record, the matrices int64 [n, C, C or C + 1] and the n names. Raises `DamagedFile`, `FileNotFoundError`."""
     path = evaluation_path(folder, step, split, network, variant)
     record = read_json(path.with_name(path.name + ".json"), limit=64 * SMALL_FILE)
+    arrays = read_arrays(path)
+    return record, arrays["confusions"], arrays["names"].tolist()
+
+
+def read_boundary(folder: Path, step: int, split: str, network: str, variant: str = "") -> np.ndarray | None:
+    """The matrices of the pixels near the borders, int64 [n, C, C or C + 1], or None. Raises as `read_evaluation`."""
+    return read_arrays(evaluation_path(folder, step, split, network, variant)).get("boundary")
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an evaluation, checked: `names` [n] and one integer matrix for each in the others."""
     content = read_bytes(path.with_name(path.name + ".npz"), limit=ARRAYS_LIMIT)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             if sum(item.file_size for item in archive.infolist()) > ARRAYS_LIMIT:
                 raise DamagedFile(f"{path}.npz unpacks to more than {ARRAYS_LIMIT} bytes")
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            confusions, names = arrays["confusions"], arrays["names"].tolist()
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            known = ("names", "confusions", *(name for name in ("boundary",) if name in stored))
+            arrays = {name: stored[name] for name in known}
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, NotImplementedError) as error:
         raise DamagedFile(f"{path}.npz cannot be read: {error}") from error
-    if confusions.dtype != np.int64 or confusions.ndim != 3 or len(confusions) != len(names):
-        raise DamagedFile(f"{path}.npz does not hold one integer matrix per picture")
-    return record, confusions, names
+    for name in known[1:]:
+        if arrays[name].dtype != np.int64 or arrays[name].ndim != 3 or len(arrays[name]) != len(arrays["names"]):
+            raise DamagedFile(f"{path}.npz does not hold one integer matrix per picture")
+    return arrays

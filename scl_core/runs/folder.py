@@ -13,7 +13,14 @@ import numpy as np
 
 from scl_core.errors import UserError
 from scl_core.runs.alarms import alarm_key, is_alarm
-from scl_core.runs.evaluations import evaluation_key, is_evaluation, is_metrics, read_evaluation, write_evaluation
+from scl_core.runs.evaluations import (
+    evaluation_key,
+    is_evaluation,
+    is_metrics,
+    read_boundary,
+    read_evaluation,
+    write_evaluation,
+)
 from scl_core.runs.lock import hold_lock
 from scl_core.runs.processes import describe_process
 from scl_core.runs.records import Records, append_records, drop_after, read_records
@@ -173,14 +180,16 @@ class RunFolder:
         confusions: np.ndarray,
         names: Sequence[str],
         variant: str = "",
+        boundary: np.ndarray | None = None,
     ) -> None:
         """Store an evaluation in full and append its row.
 
-        `confusions` are integers [n, C, C] or, with misses on void, [n, C, C + 1]; `names` the n pictures';
-        `variant` keeps files of another protocol or other lists apart from the run's own.
+        `confusions` are integers [n, C, C] or, with misses on void, [n, C, C + 1]; `names` the n pictures'; `variant`
+        keeps files of another protocol or other lists apart from the run's own; `boundary` are the matrices of the
+        pixels near a border of two labels.
         """
         row = {"step": step, "split": split, "network": network, **record} | ({"variant": variant} if variant else {})
-        write_evaluation(self.path, row, confusions, names)
+        write_evaluation(self.path, row, confusions, names, boundary)
         self.append_evaluation(row)
 
     # Reading
@@ -207,8 +216,15 @@ class RunFolder:
         self, step: int, split: str, network: str, variant: str = ""
     ) -> tuple[dict[str, Any], np.ndarray, list[str]]:
         """The record, the matrices int64 [n, C, C or C + 1] and the names of the n pictures. Raises `UserError`."""
+        return self._read_evaluation(read_evaluation, step, split, network, variant)
+
+    def read_boundary(self, step: int, split: str, network: str, variant: str = "") -> np.ndarray | None:
+        """The matrices near the borders, as those of `read_evaluation`; None where none were taken."""
+        return self._read_evaluation(read_boundary, step, split, network, variant)
+
+    def _read_evaluation(self, reader: Callable[..., Any], step: int, split: str, network: str, variant: str) -> Any:
         try:
-            return read_evaluation(self.path, step, split, network, variant)
+            return reader(self.path, step, split, network, variant)
         except (OSError, ValueError) as error:
             raise UserError(f"run {self.name} has no readable evaluation {step}-{split}-{network}: {error}") from error
 

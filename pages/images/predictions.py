@@ -1,0 +1,76 @@
+"""Predictions beside the truth: one network, or two against each other, the worst pictures first."""
+
+import streamlit as st
+
+from pages.shared import image_pickers as pickers
+from pages.shared import prediction_data as data
+from pages.shared import store
+from pages.shared.prediction_data import Side
+from pages.shared.segmentation_viewer import Layer, segmentation_viewer
+from pages.shared.words import plain_name
+from scl_core.errors import UserError
+from scl_core.inference import overlay
+
+
+def layers_of(sides: list[Side], split: str, index: int) -> dict[str, Layer]:
+    """Truth, where the list has it, and what each network says."""
+    truth = data.truth_of(data.source_of(sides[0].run).pictures(split), index)
+    layers = {} if truth is None else {"truth": Layer("Truth", truth)}
+    for letter, side in zip("ab", sides, strict=False):
+        found = data.predict_listed(side, split, index)
+        missed = "" if truth is None else f", {data.wrong_share(truth, found.classes):.1%} of pixels wrong"
+        title = f"{letter.upper()}: {plain_name(side.label)}{missed}"
+        layers[letter] = Layer(title, found.classes, found.confidence, found.entropy)
+    return layers
+
+
+def show_viewer(sides: list[Side], split: str, index: int) -> None:
+    """All of it under one cursor."""
+    source = data.source_of(sides[0].run)
+    layers = layers_of(sides, split, index)
+    height, width = layers["a"].classes.shape
+    segmentation_viewer(
+        data.resize_picture(source.pictures(split).image(index), height, width),
+        layers,
+        class_names=[plain_name(name) for name in source.class_names],
+        palette=source.palette,
+        key="segmentation",
+        label="Picture, truth and predictions. Arrow keys move one cursor in all of them, Enter marks the pixel.",
+        pixel=pickers.pixel_in_address(height, width),
+        on_pick=lambda row, column: st.query_params.update(pixel=f"{row}-{column}"),
+    )
+
+
+def show_training(side: Side, split: str, index: int) -> None:
+    """How the prediction of this picture came about, where training stored it."""
+    source = data.source_of(side.run)
+    pictures = source.pictures(split)
+    steps = data.stored_steps(store.run_folder(side.run), pictures.names[index]) if split == "val" else {}
+    st.subheader("Through the training")
+    if len(steps) < 2:
+        st.caption("Training stores what it predicts for its first four validation pictures; this is none of them.")
+        return
+    step = st.select_slider("Step", sorted(steps), value=max(steps), key="training_step", bind="query-params")
+    classes = data.stored_prediction(steps[step], len(source.class_names))
+    picture = data.resize_picture(pictures.image(index), *classes.shape)
+    st.image(overlay(picture, classes, source.palette), width=560, caption=f"Step {step}", alt="Stored prediction")
+
+
+st.title("Predictions")
+try:
+    names = pickers.runs_with_checkpoints()
+    sides = [pickers.pick_side(names, "a")]
+    sides += filter(None, [pickers.pick_side(names, "b", optional=True)])
+    if len(sides) > 1 and data.source_of(sides[0].run).class_names != data.source_of(sides[1].run).class_names:
+        st.info("B was trained on other classes than A, so their predictions cannot be laid over each other.")
+        sides = sides[:1]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        split = pickers.pick_split(sides[0].run)
+        index = pickers.pick_picture(sides, split)
+    show_viewer(sides, split, index)
+    show_training(sides[0], split, index)
+except (UserError, OSError) as error:
+    pickers.stop_with(error)
+with st.container(horizontal=True):
+    for letter, side in zip("AB", sides, strict=False):
+        pickers.microscope_link(side, letter)

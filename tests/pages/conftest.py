@@ -1,0 +1,51 @@
+"""What the tests of the pages share: the app opened at a page, and one small real run."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from tests.method_run import train_small_run
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three steps on drawn scenes, scored after each; to be copied, not changed."""
+    return train_small_run(tmp_path_factory.mktemp("small"), data__val=4, train__evaluate_every=1)
+
+
+@pytest.fixture
+def runs(tmp_runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that the app takes for its runs."""
+    monkeypatch.setenv("SCL_RUNS", str(tmp_runs))
+    st.cache_data.clear()
+    return tmp_runs
+
+
+@pytest.fixture
+def copy_run(runs: Path, small_run: Path) -> Callable[[str], Path]:
+    """`copy_run("name")` puts the small run into the app's folder under a name."""
+    return lambda name: Path(shutil.copytree(small_run, runs / name))
+
+
+@pytest.fixture
+def visit(runs: Path, project_root: Path) -> Callable[..., AppTest]:
+    """`visit(page, run="a")` opens a page of the app with this address; an exception fails the test."""
+
+    def visit(page: str, **query: str | list[str]) -> AppTest:
+        app = AppTest.from_file(project_root / "app.py", default_timeout=90)
+        for key, value in query.items():
+            app.query_params[key] = value
+        app.switch_page(page).run()
+        assert not app.exception, app.exception
+        return app
+
+    return visit
+
+
+def texts(*groups) -> str:
+    """What these elements say, a line each."""
+    return "\n".join(str(element.value) for group in groups for element in group)

@@ -1,0 +1,128 @@
+"""The comparison of checkpoints: matrices, intervals, picked cells, pictures, and what is said where one is missing."""
+
+import json
+import sys
+
+import pytest
+
+from scl_core import jobs
+from scl_core.comparison import compare_scores, pictures_with
+from scl_core.runs import RunFolder
+from tests.pages.conftest import texts
+from tests.tiny import wait_for
+
+COMPARE = "pages/runs/compare.py"
+
+
+def titles(app) -> list[str]:
+    return [json.loads(chart.proto.spec)["layout"]["title"]["text"] for chart in app.get("plotly_chart")]
+
+
+def test_intervals_and_support_stand_beside_the_differences(copy_run, visit):
+    run = RunFolder(copy_run("one"))
+    app = visit(COMPARE, runs="one")
+    table = app.dataframe[1].value
+    assert table.columns.tolist() == ["Class", "teacher", "student", "Δ student", "95 % student", "Pixels"]
+    _, teacher, names = run.read_evaluation(3, "val", "teacher")
+    _, student, _ = run.read_evaluation(3, "val", "student")
+    assert table["Pixels"].sum() == teacher.sum() and len(names) == 4
+    expected = compare_scores(teacher, student, app.number_input(key="block").value)
+    assert f"{100 * expected.mean:+.1f} points" in texts(app.text)
+    assert not app.warning
+
+
+def test_the_band_along_the_borders_has_scores_of_its_own(copy_run, visit):
+    run = RunFolder(copy_run("one"))
+    app = visit(COMPARE, runs="one")
+    assert app.dataframe[0].value["Boundary"].notna().all()
+    whole = app.dataframe[1].value["Pixels"].sum()
+    app.segmented_control(key="area").set_value("boundary").run()
+    assert not app.exception
+    assert app.dataframe[1].value["Pixels"].sum() == run.read_boundary(3, "val", "teacher").sum() < whole
+
+
+@pytest.mark.parametrize(("kind", "charts"), [("by row", 2), ("by column", 2), ("counts", 2), ("difference", 1)])
+def test_matrices_of_both(copy_run, visit, kind, charts):
+    copy_run("one")
+    app = visit(COMPARE, runs="one", kind=kind)
+    own = [title for title in titles(app) if title.startswith(("teacher", "student"))]
+    assert len(own) == charts
+
+
+def test_a_picked_cell_leads_to_its_pictures(copy_run, visit):
+    run = RunFolder(copy_run("one"))
+    _, confusions, names = run.read_evaluation(3, "val", "student")
+    total = confusions.sum(0)
+    row, column = divmod(int((total - 10**9 * (total == total.diagonal())).argmax()), total.shape[1])
+    order, counts = pictures_with(confusions, row, column)
+    app = visit(COMPARE, runs="one", cell=f"1-{row}-{column}")
+    frame = next(table.value for table in app.dataframe if "Picture" in table.value and "Pixels" in table.value)
+    assert frame["Picture"].tolist() == [names[i] for i in order] and frame["Pixels"].tolist() == counts.tolist()
+    link = app.get("page_link")[0].proto
+    assert "predictions" in link.page
+
+
+@pytest.mark.parametrize("cell", ["9-0-0", "0-99-0", "x", "0-0", "0--1-2"])
+def test_a_cell_that_is_not_there_is_left_alone(copy_run, visit, cell):
+    copy_run("one")
+    assert "hold it" not in texts(visit(COMPARE, runs="one", cell=cell).markdown)
+
+
+def test_pictures_with_the_largest_difference_first(copy_run, visit):
+    copy_run("one")
+    app = visit(COMPARE, runs="one")
+    frame = next(table.value for table in app.dataframe if "Δ" in table.value)
+    assert frame["Δ"].abs().is_monotonic_decreasing and len(frame) == 4
+
+
+def test_three_evaluations_ask_which_two_to_lay_beside_each_other(copy_run, visit):
+    copy_run("one")
+    labels = [f"A · {name} · val · step {step}" for name, step in (("teacher", 3), ("student", 3), ("teacher", 1))]
+    app = visit(COMPARE, runs="one", evaluation=labels)
+    assert app.multiselect[1].value == labels
+    assert app.selectbox(key="against").options == labels[1:]
+
+
+def test_missing_matrices_are_said_in_a_sentence(copy_run, visit):
+    run = copy_run("one")
+    for file in (run / "evaluations").glob("*.npz"):
+        file.unlink()
+    app = visit(COMPARE, runs="one")
+    assert "no readable evaluation" in texts(app.info)
+    assert "IoU difference" in titles(app)
+
+
+def test_other_pictures_are_said_in_a_sentence(copy_run, visit):
+    copy_run("a")
+    other = copy_run("b")
+    run = RunFolder(other)
+    record, confusions, names = run.read_evaluation(3, "val", "teacher")
+    kept = {key: record[key] for key in ("mean_iou", "per_class_iou", "protocol", "pictures")} | {"list_hash": "f" * 12}
+    run.write_evaluation(3, "val", "teacher", kept, confusions, [name + "x" for name in names])
+    labels = ["A · teacher · val · step 3", "B · teacher · val · step 3"]
+    app = visit(COMPARE, runs=["a", "b"], evaluation=labels)
+    assert "different pictures" in texts(app.warning)
+    assert "scored on different pictures" in texts(app.info)
+
+
+def test_evaluating_from_the_page(copy_run, visit):
+    run = RunFolder(copy_run("one"))
+    app = visit(COMPARE, runs="one")
+    app.selectbox(key="score_split").select("test").run()
+    app.button(key="start-evaluate-one").click().run()
+    assert not app.exception and app.button(key="cancel-evaluate-one")
+    wait_for(lambda: not jobs.read_job(run, "evaluate").running, seconds=120)
+    app.run()
+    assert not app.exception
+    assert [row["step"] for row in run.evaluations() if row["split"] == "test"] == [3, 3]
+    assert jobs.read_job(run, "evaluate") is None
+
+
+def test_an_evaluation_that_fails_says_why(copy_run, visit):
+    run = RunFolder(copy_run("one"))
+    jobs.start_job(run, "evaluate", [sys.executable, "-c", "import sys; sys.exit('error: no such list')"])
+    wait_for(lambda: not jobs.read_job(run, "evaluate").running)
+    app = visit(COMPARE, runs="one")
+    assert "no such list" in texts(app.text)
+    app.button(key="forget-evaluate-one").click().run()
+    assert app.button(key="start-evaluate-one")
