@@ -118,7 +118,8 @@ def to_bytes(shares: torch.Tensor) -> np.ndarray:
 def matrices_of(side: Side, split: str) -> comparing.Matrices:
     """The stored confusions of a network on a list. Raises `UserError` where it was not evaluated there."""
     records = store.run_folder(side.run).evaluations()
-    same = [row for row in records if (row["step"], row["split"], row["network"]) == (side.step, split, side.network)]
+    wanted = (side.step, split, side.network, None)
+    same = [row for row in records if (row["step"], row["split"], row["network"], row.get("variant")) == wanted]
     if not same:
         raise UserError(f"the {side.network} of step {side.step} was not evaluated on the {split} list yet")
     return comparing.matrices_of(ev.Evaluation("A", side.run, same[-1]))

@@ -49,7 +49,7 @@ def evaluate(session: Session, step: int) -> tuple[float, str]:
         done = evaluate_network(name, network, pictures, len(classes), session.world, lambda done: session.beat())
         record = done.record(classes, protocol_words(session.config.data), session.source.list_hash)
         if session.world.is_main:
-            session.run.write_evaluation(step, "val", name, record, done.confusions, done.names, done.boundary)
+            session.run.write_evaluation(step, "val", name, record, done.confusions, done.names, boundary=done.boundary)
         scores[name] = done.mean_iou
     session.progress.say(f"step {step}, val mIoU: " + ", ".join(f"{name} {100 * v:.2f}" for name, v in scores.items()))
     if session.world.is_main:
