@@ -18,7 +18,7 @@ def generator_for(seed: int, step: int, position: int, stream: str = "sample") -
     return torch.Generator().manual_seed(int(state[0]))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=128)
 def permutation(seed: int, epoch: int, size: int, stream: str) -> np.ndarray:
     """Return the order of `size` pictures in one epoch: int64 [size], each of 0 .. size - 1 once, read-only."""
     order = np.random.default_rng(np.random.SeedSequence([seed, epoch, crc32(stream.encode())])).permutation(size)

@@ -36,6 +36,12 @@ class AugmentConfig:
     blur: float = setting(0.5, "Probability of a Gaussian blur.", low=0.0, high=1.0)
     blur_sigma_max: float = setting(1.3, "Largest standard deviation of the blur in pixels.", low=0.15, high=20.0)
     gray: float = setting(0.0, "Probability that the colors are removed.", low=0.0, high=1.0)
+    class_uniform: float = setting(
+        0.0, "Share of the labeled crops that contain a class drawn so that all classes come alike.", low=0.0, high=1.0
+    )
+    class_uniform_tile: int = setting(
+        1024, "Side of the tiles of which each class has one place for such crops, in pixels at input size.", low=16
+    )
     photometric_labeled: bool = setting(True, "Change colors and blur of labeled pictures too.")
     teacher_photometric: str = setting(
         "clean", "What the teacher sees: the clean crop, or the same picture as the student.", choices=("clean", "same")
@@ -122,17 +128,25 @@ class Photometric:
 
 
 def draw_geometry(
-    config: AugmentConfig, size: tuple[int, int], crop: tuple[int, int], generator: torch.Generator
+    config: AugmentConfig,
+    size: tuple[int, int],
+    crop: tuple[int, int],
+    generator: torch.Generator,
+    focus: tuple[int, int] | None = None,
 ) -> Geometry:
     """Draw scale, place and flip for a picture of `size` and a crop of `crop`, both (height, width). Four draws.
 
-    Where the scaled picture is smaller than the crop it lies at a random place in it.
+    Where the scaled picture is smaller than the crop it lies at a random place in it. The crop contains `focus`, a
+    (row, column) of the picture, where one is given; it may lie anywhere in the crop.
     """
     scale, vertical, horizontal, flip = torch.rand(4, generator=generator, dtype=torch.float64).tolist()
     factor = config.scale_min + scale * (config.scale_max - config.scale_min)
     scaled = [max(1, round(extent * factor)) for extent in size]
-    top, rows, down = _place(scaled[0], crop[0], vertical)
-    left, columns, right = _place(scaled[1], crop[1], horizontal)
+    inside = [None, None]
+    if focus is not None:
+        inside = [min(int((f + 0.5) * s / e), s - 1) for f, s, e in zip(focus, scaled, size, strict=True)]
+    top, rows, down = _place(scaled[0], crop[0], vertical, inside[0])
+    left, columns, right = _place(scaled[1], crop[1], horizontal, inside[1])
     return Geometry(*scaled, *crop, top, left, rows, columns, down, right, flip < config.flip)
 
 
@@ -152,10 +166,18 @@ def draw_photometric(config: AugmentConfig, generator: torch.Generator) -> Photo
 
 
 def labeled_sample(
-    image: np.ndarray, label: np.ndarray, config: AugmentConfig, crop: tuple[int, int], generator: torch.Generator
+    image: np.ndarray,
+    label: np.ndarray,
+    config: AugmentConfig,
+    crop: tuple[int, int],
+    generator: torch.Generator,
+    focus: tuple[int, int] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Vary a labeled picture, uint8 [H, W, 3] and [H, W]: float32 [3, h, w] normalised, int64 [h, w], padding 255."""
-    geometry = draw_geometry(config, image.shape[:2], crop, generator)
+    """Vary a labeled picture, uint8 [H, W, 3] and [H, W]: float32 [3, h, w] normalised, int64 [h, w], padding 255.
+
+    The crop contains the pixel `focus` (row, column) where one is given.
+    """
+    geometry = draw_geometry(config, image.shape[:2], crop, generator, focus)
     change = draw_photometric(config, generator)
     part = geometry.image(image)
     part = change.apply(part) if config.photometric_labeled else part
@@ -179,9 +201,15 @@ def unlabeled_sample(
     return weak, strong, geometry.valid()
 
 
-def _place(scaled: int, crop: int, draw: float) -> tuple[int, int, int]:
-    """Along one axis: first scaled pixel taken, number taken, and where the first lands in the crop."""
-    offset = min(int(draw * (abs(scaled - crop) + 1)), abs(scaled - crop))
+def _place(scaled: int, crop: int, draw: float, inside: int | None = None) -> tuple[int, int, int]:
+    """Along one axis: first scaled pixel taken, number taken, and where the first lands in the crop.
+
+    The scaled pixel `inside` is among those taken.
+    """
+    low, high = 0, abs(scaled - crop)
+    if inside is not None and scaled >= crop:
+        low, high = max(0, inside - crop + 1), min(inside, high)
+    offset = min(low + int(draw * (high - low + 1)), high)
     return (offset, crop, 0) if scaled >= crop else (0, scaled, offset)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from scl_core.data.classes import class_numbers
 from scl_core.data.files import open_lists, open_root
 from scl_core.data.images import IGNORE_INDEX, read_mask
 from scl_core.data.lists import Entry
@@ -54,16 +55,36 @@ class CityscapesConfig(PublishedSettings):
         "or the rest of train, or train_extra where nothing is left.",
     )
 
+    coarse_classes: str | None = setting(
+        None,
+        "Numbers of rare classes that class-uniform crops also take from the coarse masks of train_extra, "
+        "as 3,4,12,14,15,16,17; none: coarse masks are not read.",
+    )
+    coarse_until: float = setting(
+        1.0, "Share of the steps after which class-uniform crops leave the coarse masks.", low=0.0, high=1.0
+    )
+
     def open(self, seed_for_lists: int = 0) -> DataSource:
-        """Open the lists; coarse masks of unlabeled pictures are never read, not for evaluation either."""
+        """Open the lists; of unlabeled pictures coarse masks serve `coarse_classes` alone, and never evaluation."""
         root = open_root(self.root)
         if not is_cityscapes(root):
             raise UserError(f"data.root: {root} holds no Cityscapes: leftImg8bit/ and gtFine/ are not both there")
-        entries = self.entries(CityscapesTree(root))
+        tree = CityscapesTree(root)
+        entries = self.entries(tree)
         entries["unlabeled"] = [e.without_mask() if _is_coarse(e.mask) else e for e in entries["unlabeled"]]
         names = tuple(name for name, _, _ in CLASSES)
+        if class_numbers("data.coarse_classes", self.coarse_classes, names):
+            entries["coarse"] = self.coarse_entries(tree, entries)
         palette = np.array([color for _, _, color in CLASSES], dtype=np.uint8)
         return open_lists(self, names, palette, entries, list_class=CityscapesList)
+
+    def coarse_entries(self, tree: "CityscapesTree", entries: dict[str, list[Entry]]) -> list[Entry]:
+        """The pictures of train_extra with a coarse mask that are in no other list but the unlabeled one."""
+        taken = {entry.image for name in ("labeled", "val", "test") for entry in entries[name]}
+        coarse = [e for e in tree.pool("train_extra") if _is_coarse(e.mask) and e.image not in taken]
+        if not coarse:
+            raise UserError(f"data.coarse_classes: no picture of {tree.where('train_extra')} has a mask in gtCoarse/")
+        return coarse
 
 
 class CityscapesList(FileList):

@@ -74,3 +74,19 @@ def _json_row(path: Path, place: str, item) -> tuple[str, str, list[int] | None]
     if color is not None and not isinstance(color, list):
         raise UserError(f"{path} {place}: color {color} of '{item['name']}' is not three numbers 0 to 255")
     return place, item["name"], color
+
+
+def class_numbers(setting: str, text: str | None, class_names: tuple[str, ...] | None = None) -> tuple[int, ...]:
+    """The numbers of classes that a setting lists, "5, 6, 17"; empty for None.
+
+    Raises UserError naming the setting for what is no number and, where `class_names` are known, for what is no class.
+    """
+    words = [word.strip() for word in (text or "").split(",") if word.strip()]
+    wrong = [word for word in words if not word.isdecimal()]
+    if wrong:
+        raise UserError(f"{setting}: {wrong[0]!r} is not the number of a class; write them as 5,6,7")
+    numbers = tuple(map(int, words))
+    if class_names is not None and max(numbers, default=0) >= len(class_names):
+        known = ", ".join(f"{number} {name}" for number, name in enumerate(class_names))
+        raise UserError(f"{setting}: {max(numbers)} is no class; there are {known}")
+    return numbers

@@ -83,7 +83,7 @@ def _with_masks(root: Path, labeled: list[Entry], known: list[Entry]) -> list[En
 
 
 def _refuse_leaks(entries: dict[str, list[Entry]]) -> None:
-    for trained in ("labeled", "unlabeled"):
+    for trained in ("labeled", "coarse", "unlabeled"):
         for evaluated in ("val", "test"):
             ours = {entry.image for entry in entries.get(trained, [])}
             shared = [entry for entry in entries.get(evaluated, []) if entry.image in ours]

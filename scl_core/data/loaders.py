@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from scl_core.data.augment import AugmentConfig, labeled_sample, unlabeled_sample
 from scl_core.data.batch import Batch, Views
+from scl_core.data.class_uniform import ClassUniform, open_class_uniform
 from scl_core.data.pictures import DataSource, PictureList
-from scl_core.data.sampling import labeled_index, pair_indices, rank_positions
+from scl_core.data.sampling import pair_indices, rank_positions, sample_number, shuffled
 from scl_core.errors import Fault, UserError
 from scl_core.seeding import generator_for
 
@@ -54,6 +55,8 @@ def training_loader(
         positions=rank_positions(train.batch_unlabeled if needs_unlabeled else 0, world, "train.batch_unlabeled"),
         first_step=first_step,
         last_step=train.steps,
+        coarse=source.lists.get("coarse"),
+        uniform=open_class_uniform(source, labeled, augment, data_config, train.steps),
     )
     return TrainingLoader(steps, train.workers, pin_memory=world.device.type == "cuda")
 
@@ -82,6 +85,8 @@ class TrainingSteps(Dataset):
     positions: range
     first_step: int
     last_step: int
+    coarse: PictureList | None = None
+    uniform: ClassUniform | None = None
 
     def __len__(self) -> int:
         return max(0, self.last_step - self.first_step + 1)
@@ -107,11 +112,23 @@ class TrainingSteps(Dataset):
         )
 
     def _labeled(self, step: int, position: int) -> tuple[torch.Tensor, torch.Tensor, str]:
-        index = labeled_index(self.seed, step, position, self.batch_labeled, len(self.labeled))
+        pictures, index, focus = self._choice(step, position)
         generator = generator_for(self.seed, step, position, "labeled")
-        with _naming(self.labeled, index, step):
-            image, label = self.labeled.input(index), self.labeled.label(index)
-            return *labeled_sample(image, label, self.augment, self.crop, generator), self.labeled.names[index]
+        with _naming(pictures, index, step):
+            image, label = pictures.input(index), pictures.label(index)
+            return *labeled_sample(image, label, self.augment, self.crop, generator, focus), pictures.names[index]
+
+    def _choice(self, step: int, position: int) -> tuple[PictureList, int, tuple[int, int] | None]:
+        """The labeled (or coarse) picture of a position, and the pixel its crop is to contain.
+
+        Samples that go to no class show each labeled picture once per epoch, as if there were no others.
+        """
+        number = sample_number(step, position, self.batch_labeled)
+        if self.uniform is not None and self.uniform.aims(number):
+            aim = self.uniform.aim(self.seed, step, number)
+            return self.coarse if aim.from_coarse else self.labeled, aim.index, (aim.row, aim.column)
+        number -= self.uniform.before(number) if self.uniform is not None else 0
+        return self.labeled, shuffled(self.seed, number, len(self.labeled), "labeled"), None
 
     def _pairs(self, step: int) -> tuple[Views, Views]:
         size, batch = len(self.unlabeled), self.batch_unlabeled

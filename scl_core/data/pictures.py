@@ -11,7 +11,7 @@ from scl_core.data.images import picture_size, read_mask, read_picture, resize_m
 from scl_core.data.lists import Entry
 from scl_core.errors import UserError
 
-LIST_ORDER = ("labeled", "unlabeled", "train", "val", "test")
+LIST_ORDER = ("labeled", "coarse", "unlabeled", "train", "val", "test")
 
 
 class PictureCache:
@@ -80,6 +80,10 @@ class PictureList:
         """Raise UserError for a mask that cannot be learned from."""
         self.label(i)
 
+    def label_stamp(self, i: int) -> str:
+        """Changes when the mask of picture `i` does; a list whose lines say everything has none."""
+        return ""
+
     def _sized(self, array: np.ndarray, resize) -> np.ndarray:
         return array if self.size is None else resize(array, *self.size)
 
@@ -116,6 +120,15 @@ class FileList(PictureList):
                 f"{entry.image} is {size[1]} x {size[0]} (width x height, upright); they must be the same"
             )
         return mask
+
+    def label_stamp(self, i: int) -> str:
+        """Place, size and time of the mask's file. Raises UserError when it is gone."""
+        path = self.root / str(self.entries[i].mask)
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise UserError(f"{path}: the mask cannot be read ({error.strerror})") from None
+        return f"{path.absolute()} {status.st_size} {status.st_mtime_ns}"
 
     def read_classes(self, path: Path) -> np.ndarray:
         """Decode a mask file to uint8 [H, W] of class indices, 255 = ignore; a data set may store something else."""

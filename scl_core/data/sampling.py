@@ -16,8 +16,13 @@ def sample_number(step: int, position: int, batch: int) -> int:
 
 def labeled_index(seed: int, step: int, position: int, batch: int, size: int) -> int:
     """The labeled picture (0 .. size - 1) of a position; each of `size` pictures comes once per epoch."""
-    epoch, place = divmod(sample_number(step, position, batch), size)
-    return int(permutation(seed, epoch, size, "labeled")[place])
+    return shuffled(seed, sample_number(step, position, batch), size, "labeled")
+
+
+def shuffled(seed: int, number: int, size: int, stream: str) -> int:
+    """Which of `size` things (0 .. size - 1) comes at a running number, when each round shows all in a new order."""
+    round_number, place = divmod(number, size)
+    return int(permutation(seed, round_number, size, stream)[place])
 
 
 def pair_indices(seed: int, step: int, position: int, batch: int, size: int) -> tuple[int, int]:

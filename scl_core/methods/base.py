@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from scl_core.data.classes import class_numbers
 from scl_core.distributed import global_mean, sum_over_ranks, world_size
 from scl_core.ema import EmaTeacher
-from scl_core.errors import UserError
 from scl_core.losses.ohem import ohem_cross_entropy_sum
 from scl_core.losses.supervised import relaxed_cross_entropy_sum
 from scl_core.methods.teacher import restart_step
@@ -20,16 +20,7 @@ if TYPE_CHECKING:
     from scl_core.data.pictures import PictureList
     from scl_core.probe import Probe
 
-
-def class_numbers(text: str | None) -> tuple[int, ...]:
-    """The classes of `method.relaxation_strict_classes`, "5, 6, 17". Raises `UserError` for what is no number."""
-    words = [word.strip() for word in (text or "").split(",") if word.strip()]
-    for word in words:
-        if not word.isdecimal():
-            raise UserError(
-                f"method.relaxation_strict_classes: {word!r} is not the number of a class; write them as 5,6,7"
-            )
-    return tuple(map(int, words))
+STRICT_CLASSES = "method.relaxation_strict_classes"
 
 
 @dataclass(frozen=True)
@@ -137,7 +128,7 @@ class Method(nn.Module):
         """`supervised_loss` as `relaxation_window`, `_strict_classes` and `_until` of the settings ask for."""
         config = self.config
         window = config.relaxation_window if step <= config.relaxation_until * self.steps else 1
-        strict = class_numbers(config.relaxation_strict_classes)
+        strict = class_numbers(STRICT_CLASSES, config.relaxation_strict_classes)
         return global_mean(*relaxed_cross_entropy_sum(logits, labels, window, strict_classes=strict))
 
     def ohem_loss(self, logits: Tensor, labels: Tensor, threshold: float, min_kept: int) -> Tensor:

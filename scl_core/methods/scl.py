@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from scl_core.cutmix import cutmix
+from scl_core.data.classes import class_numbers
 from scl_core.distributed import global_mean
 from scl_core.losses.consistency import consistency_sum
-from scl_core.methods.base import Method, StepDraws, class_numbers
+from scl_core.methods.base import STRICT_CLASSES, Method, StepDraws
 from scl_core.methods.parts import (
     StructuredSettings,
     draw_owner,
@@ -45,7 +46,7 @@ class SclConfig(StructuredSettings, TeacherSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        class_numbers(self.relaxation_strict_classes)
+        class_numbers(STRICT_CLASSES, self.relaxation_strict_classes)
 
 
 class Scl(Method):

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from scl_core.cutmix import box_owner, cutmix, sample_boxes
-from scl_core.methods.base import Method, class_numbers
+from scl_core.data.classes import class_numbers
+from scl_core.methods.base import STRICT_CLASSES, Method
 from scl_core.methods.teacher import TeacherSettings, build_teacher
 from scl_core.settings import setting
 
@@ -36,7 +37,7 @@ class SupervisedConfig(TeacherSettings):
     )
 
     def __post_init__(self):
-        class_numbers(self.relaxation_strict_classes)
+        class_numbers(STRICT_CLASSES, self.relaxation_strict_classes)
 
 
 class Supervised(Method):

@@ -9,10 +9,11 @@ from pathlib import Path
 from scl_core.command_line import Options, existing_folder
 from scl_core.config import LATER_CHANGES, RunConfig, build_config, flatten
 from scl_core.config_files import Given, as_text
+from scl_core.data.classes import class_numbers
 from scl_core.data.sources import DataSource, open_data
 from scl_core.errors import UserError
 from scl_core.methods import METHODS
-from scl_core.methods.base import class_numbers
+from scl_core.methods.base import STRICT_CLASSES
 from scl_core.runs import RunFolder
 
 
@@ -47,12 +48,9 @@ class Plan:
                     f"{self.config.method.name} mixes pairs and needs at least 2; add pictures, or train "
                     "--method.name supervised"
                 )
-        strict = class_numbers(getattr(self.config.method, "relaxation_strict_classes", None))
-        if max(strict, default=0) >= len(source.class_names):
-            raise UserError(
-                f"method.relaxation_strict_classes: {max(strict)} is no class: {source.name} has classes 0 to "
-                f"{len(source.class_names) - 1} ({', '.join(source.class_names)})"
-            )
+        class_numbers(
+            STRICT_CLASSES, getattr(self.config.method, "relaxation_strict_classes", None), source.class_names
+        )
         source.check_labels()
         for name, size in batches.items():
             if size % world_size:

@@ -41,5 +41,5 @@ def test_what_is_no_class_is_refused():
     with pytest.raises(UserError, match="relaxation_strict_classes: 'pole' is not the number of a class"):
         load_config((), tiny_settings() | {"method.relaxation_strict_classes": "5,pole"})
     config = load_config((), tiny_settings() | {"method.relaxation_strict_classes": "5,11"})
-    with pytest.raises(UserError, match="11 is no class: scenes has classes 0 to 10 "):
+    with pytest.raises(UserError, match="11 is no class; there are 0 road"):
         Plan(config, Path("unused"), resumed=False).check_lists(open_data(config.data), 1)
