@@ -41,6 +41,7 @@ def global_statistics(x: Tensor) -> tuple[Tensor, Tensor, int]:
 
     Each process adds its mean and deviation from its own mean, not a sum of squares, which would cancel in float32.
     """
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
     variance, mean = torch.var_mean(x, IMAGE_DIMS, correction=0)
     count = x.numel() // x.shape[1]
     mine = torch.cat([mean, variance * count, mean.new_tensor([count])])
@@ -78,7 +79,7 @@ class NormalizeByAll(torch.autograd.Function):
         offset = gain * shift - slope * mean
         grad_x = grad_x - per_channel(slope) * x - per_channel(offset)
         affine = (None, None) if weight is None else (grad_weight, grad_bias)
-        return grad_x, *affine, None, None, None, None
+        return grad_x.to(x.dtype), *affine, None, None, None, None
 
 
 def per_channel(values: Tensor) -> Tensor:

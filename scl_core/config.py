@@ -37,6 +37,15 @@ class TrainConfig:
     power: float = setting(0.9, "Power of the polynomial decay of the learning rate.", low=0.0)
     momentum: float = setting(0.9, "Momentum of SGD; the first beta of AdamW.", low=0.0, high=0.9999)
     weight_decay: float = setting(1e-4, "Weight decay of every weight that is not a bias or a normalisation.", low=0.0)
+    precision: str = setting(
+        "float32",
+        "What the networks compute in: float32, bf16 (losses, weights and scores stay float32), or bf16 on GPUs that "
+        "have it.",
+        choices=("float32", "bf16", "auto"),
+    )
+    accumulate: int = setting(
+        1, "Micro batches that each step is cut into, to save memory; batch norm sees one of them at a time.", low=1
+    )
     evaluate_every: int = setting(
         500, "Steps between evaluations on the validation list; the last step always is one.", low=1
     )
@@ -57,6 +66,7 @@ class TrainConfig:
     threads: int | None = setting(
         None, "CPU threads of each process; empty = the usable cores shared by the processes.", low=1
     )
+    collective_timeout: int = setting(600, "Seconds that a process waits for the others before it gives up.", low=1)
     deterministic: bool = setting(True, "Use deterministic algorithms, so that one seed gives one result.")
 
 
@@ -103,6 +113,7 @@ LATER_CHANGES = (
     "train.workers",
     "train.threads",
     "train.keep_checkpoints",
+    "train.collective_timeout",
 )
 
 

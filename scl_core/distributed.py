@@ -64,8 +64,33 @@ def start(device: str = "auto", timeout_seconds: float = 600) -> World:
     if size > 1:
         keep_to_this_machine(size)
         backend, device_id = ("nccl", chosen) if chosen.type == "cuda" else ("gloo", None)
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds), device_id=device_id)
+        timeout = timedelta(seconds=timeout_seconds)
+        if (store := store_of_this_start(size)) is None:
+            dist.init_process_group(backend, timeout=timeout, device_id=device_id)
+        else:
+            dist.init_process_group(
+                backend, store=store, rank=own_rank, world_size=size, timeout=timeout, device_id=device_id
+            )
     return World(own_rank, size, chosen)
+
+
+def store_of_this_start(size: int) -> dist.Store | None:
+    """Where the processes of a new start after a lost one meet; None where torch's own place will do.
+
+    torchrun keeps one store for all its starts, and in it the addresses of the processes that are gone. On one machine
+    the start's number keeps them apart. Several machines count theirs differently: raises `UserError` where torchrun
+    may start anew and was not told to make a store for each.
+    """
+    shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if not shared or int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) == 0:
+        return None
+    if os.environ.get("LOCAL_WORLD_SIZE") != str(size):
+        raise UserError(
+            "torchrun --max-restarts on several machines needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the environment "
+            "of every torchrun, or a new start meets the addresses of the last one"
+        )
+    server = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    return dist.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", server)
 
 
 def stop() -> None:
@@ -147,11 +172,17 @@ def global_mean(total: Tensor, count: Tensor | int) -> Tensor:
     return total * world_size() / sum_over_ranks(count).clamp(min=1)
 
 
-def mean_over_ranks(values: dict[str, Tensor]) -> dict[str, float]:
-    """The mean over all processes of each named scalar; every process gives the same names."""
+def mean_over_ranks(values: dict[str, Tensor | float]) -> dict[str, float]:
+    """The mean over all processes of each named scalar; every process gives the same names.
+
+    One exchange and one copy to the host for all of them. A value that is not finite in one process makes the mean so.
+    """
     if not values:
         return {}
-    stacked = torch.stack([torch.as_tensor(value).detach().cpu().double() for value in values.values()])
+    scalars = [torch.as_tensor(value).detach() for value in values.values()]
+    device = next((scalar.device for scalar in scalars if scalar.device.type != "cpu"), torch.device("cpu"))
+    dtype = torch.float32 if device.type == "mps" else torch.float64  # Apple's GPU has no float64
+    stacked = torch.stack([scalar.to(device, dtype, non_blocking=True) for scalar in scalars])
     means = reduced(stacked, dist.ReduceOp.SUM) / world_size()
     return dict(zip(values, means.tolist(), strict=True))
 

@@ -48,7 +48,7 @@ def run_config(run_dir: str | Path, overrides: dict[str, Any] | None = None) -> 
 def build_method(config: RunConfig, num_classes: int) -> Method:
     """The method of these settings with fresh networks, or with those that `model.weights` names."""
     method_class = METHODS[config.method.name]
-    smallest = method_class.smallest_forward(config.method, config.train)
+    smallest = max(1, method_class.smallest_forward(config.method, config.train) // config.train.accumulate)
     student = build_from_config(config.model, num_classes, effective_batch=smallest)
     return method_class(student, config.method, config.train.steps)
 

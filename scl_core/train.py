@@ -1,5 +1,6 @@
 """Train a segmentation network:  python -m scl_core.train --config experiments/scenes/scl.yaml"""
 
+import math
 import os
 import sys
 import time
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 from scl_core import distributed
 from scl_core.command_line import Options, print_config, print_settings_help, read_options, run_command, whole_number
 from scl_core.data.loaders import training_loader
-from scl_core.distributed import Watchdog
+from scl_core.distributed import Watchdog, mean_over_ranks
 from scl_core.errors import Fault, UserError
 from scl_core.methods import StepDraws
+from scl_core.models.passes import computing
 from scl_core.runs import RunFolder
 from scl_core.schedule import poly_learning_rate
 from scl_core.seeding import generator_for
@@ -65,7 +67,7 @@ def leave_word(options: Options, error: UserError) -> None:
 
 def train(plan: Plan) -> int:
     """Train as planned; returns the exit status. The run folder's status tells how it ended."""
-    world = distributed.start(plan.config.device)
+    world = distributed.start(plan.config.device, plan.config.train.collective_timeout)
     with ExitStack() as stack:
         stack.callback(distributed.stop)
         session = prepare(plan, world, stack)
@@ -105,20 +107,22 @@ def run_steps(session: Session, stop: StopRequest) -> tuple[str, int]:
         rate = poly_learning_rate(config.learning_rate, step - 1, config.steps, config.power)
         set_learning_rate(optimizer, rate)
         seed_networks(session, step)
-        terms = session.model(batch.to(session.world.device), StepDraws(session.config.seed, step))
+        optimizer.zero_grad(set_to_none=True)
+        with computing(session.passes):
+            terms = session.model(batch.to(session.world.device), StepDraws(session.config.seed, step))
         weights = method.weights(step)
         loss = weighted_sum(terms, weights)
-        refuse_non_finite({**terms, "loss": loss.detach()}, step, batch)
-        optimizer.zero_grad(set_to_none=True)
         gauges = session.gauges.read(step, terms, weights, batch.labels)
         loss.backward()
-        refuse_non_finite({"gradient": gradient_norm(session.model)}, step, batch)
+        asked = float(bool(stop))
+        means = mean_over_ranks({"loss": loss, **terms, "gradient": gradient_norm(session.model), "stop": asked})
+        refuse_non_finite(means, step, batch)
         optimizer.step()
         method.after_step(step)
         now = time.perf_counter()
         timing = {"learning_rate": rate, "seconds": now - ended, "data_seconds": loaded - ended}
-        session.recorder.add(step, {"loss": loss, **terms}, timing | gauges, columns)
-        stopping = distributed.any_rank(bool(stop)) or step == config.stop_at
+        session.recorder.add(step, {name: means[name] for name in ("loss", *terms)}, timing | gauges, columns)
+        stopping = means["stop"] > 0 or step == config.stop_at
         if stopping:
             say_stopping(session, step)
         evaluate_and_save(session, step, stopping, skip_evaluation=stopping and step != config.stop_at)
@@ -160,16 +164,18 @@ def gradient_norm(module: nn.Module) -> Tensor:
     return torch.nn.utils.get_total_norm(gradients)
 
 
-def refuse_non_finite(values: dict[str, Tensor], step: int, batch) -> None:
+def refuse_non_finite(means: dict[str, float], step: int, batch) -> None:
     """Stop every rank before a value that is not finite on any of them reaches the weights."""
-    bad = [name for name, value in values.items() if not torch.isfinite(value)]
-    if not distributed.any_rank(bool(bad)):
+    bad = [name for name, value in means.items() if not math.isfinite(value)]
+    if not bad:
         return
     pictures = list(batch.names)
     for views in (batch.unlabeled_a, batch.unlabeled_b):
         pictures += views.names if views is not None else ()
-    what = f"{', '.join(bad)} not finite" if bad else "a value of another rank not finite"
-    raise Fault(f"step {step}: {what}; the weights are those of step {step - 1}; pictures: {', '.join(pictures)}")
+    raise Fault(
+        f"step {step}: {', '.join(bad)} not finite; the weights are those of step {step - 1}; "
+        f"pictures: {', '.join(pictures)}"
+    )
 
 
 def ending(session: Session, state: str, step: int) -> str:

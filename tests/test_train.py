@@ -75,6 +75,30 @@ def test_resumed_equals_uninterrupted_bitwise(finished, tmp_path, method, stop):
     assert without_times(metrics(run)) == without_times(metrics(finished / method))
 
 
+def test_bf16_in_micro_batches_resumes_bitwise_and_scores_in_float32(tmp_path):
+    options = {
+        "train__precision": "bf16",
+        "train__accumulate": 2,
+        "train__batch_labeled": 4,
+        "train__batch_unlabeled": 4,
+    }
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert run_command(train, tiny_options(whole, **options)) == 0
+    assert run_command(train, tiny_options(cut, train__stop_at=3, **options)) == 0
+    assert run_command(train, ["--resume", str(cut)]) == 0
+    assert_bitwise_equal(checkpoint_tensors(cut, 6), checkpoint_tensors(whole, 6))
+    assert without_times(metrics(cut)) == without_times(metrics(whole))
+    assert {tensor.dtype for tensor in checkpoint_tensors(whole, 6).values()} == {torch.float32, torch.int64}
+    assert run_command(evaluate, [str(whole), "--split", "val", "--device", "cpu"]) == 0
+    records = [json.loads(line) for line in (whole / "evaluations.jsonl").read_text().splitlines()]
+    assert records[-2]["mean_iou"] == records[-4]["mean_iou"]
+
+
+def test_batch_that_cannot_be_cut_is_refused(tmp_path, capsys):
+    assert run_command(train, tiny_options(tmp_path / "run", train__accumulate=3)) == 2
+    assert "does not divide by 1 processes x train.accumulate 3: choose a multiple of 3" in capsys.readouterr().err
+
+
 def test_one_seed_one_result_and_another_seed_another(finished, tmp_path):
     same, other = tmp_path / "same", tmp_path / "other"
     assert run_command(train, tiny_options(same)) == 0

@@ -87,6 +87,20 @@ def test_two_ranks_train_as_one(two_ranks, tmp_path):
     assert two[0]["loss"] == pytest.approx(one[0]["loss"], rel=1e-5)
 
 
+def test_two_ranks_in_bf16_and_micro_batches_train_as_one(tmp_path):
+    options = {
+        "train__precision": "bf16",
+        "train__accumulate": 2,
+        "train__batch_labeled": 4,
+        "train__batch_unlabeled": 4,
+    }
+    one, two = (tiny_options(tmp_path / name, train__steps=2, **options) for name in ("one", "two"))
+    assert run_command(train, one) == 0
+    assert run_command(train, [*two, "--processes", "2"]) == 0
+    for ours, theirs in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
+        assert theirs["loss"] == pytest.approx(ours["loss"], rel=2e-2)
+
+
 def test_two_ranks_resumed_equal_uninterrupted_bitwise(two_ranks, tmp_path):
     run = tmp_path / "run"
     assert run_command(train, [*tiny_options(run, train__stop_at=3), "--processes", "2"]) == 0
@@ -162,3 +176,45 @@ def test_lost_rank_ends_the_run_and_is_named(tmp_path):
     status = json.loads((run / "status.json").read_text())
     assert status["state"] == "failed" and "another process of this run is gone" in status["reason"]
     assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks)
+
+
+def test_killed_command_leaves_neither_launcher_nor_ranks(tmp_path):
+    run = tmp_path / "run"
+    options = tiny_options(run, train__steps=100000, train__log_every=1)
+    argv = [sys.executable, "-m", "scl_core.train", *options, "--processes", "2"]
+    process = subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=os.environ)
+    try:
+        wait_for(lambda: (run / "metrics.jsonl").exists() and len(metrics(run)) >= 2)
+        below = psutil.Process(process.pid).children(recursive=True)
+    finally:
+        process.kill()
+        process.wait()
+    assert len(below) >= 3
+    _, alive = psutil.wait_procs(below, timeout=40)
+    for left in alive:
+        left.kill()
+    assert alive == []
+
+
+@pytest.mark.fault
+def test_torchrun_starts_again_from_the_last_checkpoint(two_ranks, tmp_path):
+    run = tmp_path / "run"
+    options = tiny_options(run, train__checkpoint_every=1, train__log_every=1, train__keep_checkpoints=9)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+    argv = [*launcher, "-m", "scl_core.train", *options]
+    process = subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: (run / "checkpoints" / "last.json").exists())
+        max(psutil.Process(process.pid).children(), key=lambda child: child.pid).kill()
+        _, error = process.communicate(timeout=90)
+    finally:
+        process.kill()
+    assert process.returncode == 0, error
+    assert (run / "log.txt").read_text().count("Ctrl-C saves") == 2
+    assert_bitwise_equal(checkpoint_tensors(run, 6), checkpoint_tensors(two_ranks, 6))
+
+
+def test_torchrun_that_may_start_again_wants_a_named_folder(monkeypatch, capsys):
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    assert run_command(train, []) == 2
+    assert "add --run_dir DIR" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from scl_core.errors import UserError
 from scl_core.models.layers import conv_norm, initialise, resize
+from scl_core.models.passes import network_pass
 
 RATES_AT_STRIDE_16 = (6, 12, 18)
 
@@ -104,6 +105,7 @@ class DeepLabV3Plus(nn.Module):
         if self.classifier.bias is not None:
             nn.init.zeros_(self.classifier.bias)
 
+    @network_pass
     def forward(self, images: Tensor) -> SegmenterOutput:
         """images [B, 3, H, W], H and W at least 1 -> logits [B, C, H, W], features [B, decoder_channels, h, w].
 
@@ -112,11 +114,13 @@ class DeepLabV3Plus(nn.Module):
         """
         return self.decode(*self.encode(images), images.shape[-2:])
 
+    @network_pass
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The encoder's maps, low [B, D, h, w] and deep [B, E, h', w']: what `decode` reads."""
         with one_value_told(images.shape[-2:]):
             return self.encoder(images)
 
+    @network_pass
     def decode(self, low: Tensor, deep: Tensor, size: tuple[int, int]) -> SegmenterOutput:
         """What `forward` makes of the encoder's two maps, as they are or perturbed, for pictures of `size` (H, W)."""
         with one_value_told(size):
@@ -126,7 +130,8 @@ class DeepLabV3Plus(nn.Module):
 
     def classify(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         """features [B, decoder_channels, h, w] -> logits [B, C, H, W] of pictures of `size` (H, W)."""
-        return resize(self.classifier(features), size)
+        logits = self.classifier(features)
+        return resize(logits.to(torch.promote_types(logits.dtype, torch.float32)), size)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from scl_core.models.deeplabv3plus import SegmenterOutput, one_value_told
 from scl_core.models.layers import resize
+from scl_core.models.passes import network_pass
 
 SMALLEST_MASK = 1e-12
 
@@ -55,11 +56,13 @@ class QuerySegmenter(nn.Module):
             nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width)
         )
 
+    @network_pass
     def forward(self, images: Tensor) -> SegmenterOutput:
         """images [B, 3, H, W] -> logits [B, C, H, W], whose softmax are the normalised semantic masks, and features."""
         output = self.queries(images)
         return SegmenterOutput(self.logits(output, images.shape[-2:]), output.features)
 
+    @network_pass
     def queries(self, images: Tensor) -> QueryOutput:
         """images [B, 3, H, W] -> what the queries answer after each layer."""
         with one_value_told(images.shape[-2:]):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from scl_core.errors import UserError
 from scl_core.models.deeplabv3plus import SegmenterOutput
 from scl_core.models.layers import resize
+from scl_core.models.passes import network_pass
 
 
 class UserSegmenter(nn.Module):
@@ -21,6 +22,7 @@ class UserSegmenter(nn.Module):
         self.name, self.num_classes = name, num_classes
         self.network = network
 
+    @network_pass
     def forward(self, images: Tensor) -> SegmenterOutput:
         """images [B, 3, H, W] -> logits [B, C, H, W]; features as the network gives them, else its own logits.
 

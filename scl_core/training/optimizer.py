@@ -16,8 +16,8 @@ def build_optimizer(module: nn.Module, train) -> torch.optim.Optimizer:
     ]
     groups = [group for group in groups if group["params"]]
     if train.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=train.learning_rate, betas=(train.momentum, 0.999))
-    return torch.optim.SGD(groups, lr=train.learning_rate, momentum=train.momentum)
+        return torch.optim.AdamW(groups, lr=train.learning_rate, betas=(train.momentum, 0.999), fused=True)
+    return torch.optim.SGD(groups, lr=train.learning_rate, momentum=train.momentum, fused=True)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """What a training is going to do: new or resumed, with which settings, in which folder."""
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from scl_core.command_line import Options, existing_folder
-from scl_core.config import LATER_CHANGES, RunConfig, build_config, flatten
+from scl_core.config import LATER_CHANGES, RunConfig, build_config, flatten, to_dict
 from scl_core.config_files import Given, as_text
 from scl_core.data.classes import class_numbers
 from scl_core.data.sources import DataSource, open_data
@@ -15,6 +16,8 @@ from scl_core.errors import UserError
 from scl_core.methods import METHODS
 from scl_core.methods.base import STRICT_CLASSES
 from scl_core.runs import RunFolder
+
+RESTART_COUNTS = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")  # of torchrun, and of a requeued batch job
 
 
 @dataclass
@@ -53,6 +56,12 @@ class Plan:
         )
         source.check_labels()
         for name, size in batches.items():
+            micro_batches = world_size * train.accumulate
+            if size % micro_batches and train.accumulate > 1:
+                raise UserError(
+                    f"{name} {size} does not divide by {world_size} processes x train.accumulate {train.accumulate}: "
+                    f"choose a multiple of {micro_batches}"
+                )
             if size % world_size:
                 raise UserError(
                     f"{name} {size} does not divide by {world_size} processes: choose a multiple of {world_size}"
@@ -83,9 +92,32 @@ def read_plan(options: Options) -> Plan:
         return resume_plan(options, existing_folder(options.own["resume"], "run folder"))
     config = options.config()
     check_stop(config)
+    if restarted := restarted_run(config):
+        return restarted
     if "data.name" not in {entry.key for entry in options.entries()} and config.data.name != "scenes":
         print(f"data.root {config.data.root}: recognised as data.name {config.data.name}", flush=True)
     return Plan(config, Path(config.run_dir or default_run_dir(config)), resumed=False)
+
+
+def restarted_run(config: RunConfig) -> Plan | None:
+    """The run to go on with when torchrun started this process anew after a lost one; None at the first start.
+
+    Raises `UserError` where torchrun may do that and no folder is named, for the next start would not find the run.
+    """
+    if config.run_dir is None and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0:
+        raise UserError("torchrun --max-restarts needs a named folder, so that a new start finds it: add --run_dir DIR")
+    again = config.run_dir and any(int(os.environ.get(name, "0")) > 0 for name in RESTART_COUNTS)
+    if not again or not RunFolder.is_taken(config.run_dir):
+        return None
+    run_dir = existing_folder(config.run_dir, "run folder")
+    stored = flatten(RunFolder.open(run_dir).config())
+    given = flatten(to_dict(config))
+    changed = [
+        key for key, value in given.items() if stored.get(key) != value and key not in (*LATER_CHANGES, "run_dir")
+    ]
+    if changed:
+        raise UserError(f"{run_dir} is a run with another {changed[0]}: a new start goes on with its own run alone")
+    return Plan(config, run_dir, resumed=True)
 
 
 def default_run_dir(config: RunConfig) -> str:

@@ -1,17 +1,19 @@
 """`train --processes K`: K ranks started by torchrun, one stop request for all, one plain exit status."""
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
 
 from scl_core.runs import RunFolder
 
+PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of linux/prctl.h
 EXIT_OF_STATE = {"finished": 0, "stopped": 0}
 
 
@@ -23,7 +25,8 @@ def run_ranks(arguments: Sequence[str], processes: int, run_dir: Path) -> int:
     """
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    child = subprocess.Popen([*command, "-m", "scl_core.train", *arguments], env=environment, start_new_session=True)
+    command += ["-m", "scl_core.train", *arguments]
+    child = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=end_with_parent())
     requests = 0
 
     def handle(number, frame):
@@ -41,6 +44,20 @@ def run_ranks(arguments: Sequence[str], processes: int, run_dir: Path) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     return status if status == 0 else EXIT_OF_STATE.get(state_of(run_dir), status)
+
+
+def end_with_parent() -> Callable[[], None] | None:
+    """What the launcher runs first: on Linux, ask for a SIGTERM when this process is gone, however it was ended.
+
+    The launcher hands it on to the ranks, which save and stop.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        prctl = ctypes.CDLL(None).prctl  # looked up here: little is safe between fork and exec
+    except (OSError, AttributeError):
+        return None
+    return lambda: prctl(PARENT_DEATH_SIGNAL, int(signal.SIGTERM))
 
 
 def wait(child: subprocess.Popen) -> int:

@@ -1,26 +1,23 @@
 """One row of metrics.jsonl for each step, written a few steps at a time."""
 
-from torch import Tensor
-
-from scl_core.distributed import mean_over_ranks
 from scl_core.progress import Progress
 from scl_core.runs import RunFolder
 
 
 class Recorder:
-    """Collects the terms of the steps; every `log_every` steps they are averaged over ranks, written and shown."""
+    """Collects the terms of the steps; every `log_every` steps they are written and shown."""
 
     def __init__(self, run: RunFolder, progress: Progress, log_every: int, images_per_step: int, is_main: bool):
         self.run, self.progress, self.log_every = run, progress, log_every
         self.images_per_step, self.is_main = images_per_step, is_main
         self.waiting: list[dict[str, float]] = []
 
-    def add(self, step: int, values: dict[str, Tensor], plain: dict[str, float | None], names: tuple[str, ...]) -> None:
-        """Keep one step: `values` are scalars to average over ranks, `plain` numbers of this rank or None.
+    def add(self, step: int, means: dict[str, float], plain: dict[str, float | None], names: tuple[str, ...]) -> None:
+        """Keep one step: `means` are over all ranks, `plain` numbers of this one, or None.
 
         `names` are the columns of the row; a term that the step did not have is null.
         """
-        row = {"step": step} | dict.fromkeys(names) | mean_over_ranks(values) | plain
+        row = {"step": step} | dict.fromkeys(names) | means | plain
         self.waiting.append(row)
         if self.is_main:
             self.run.beat(step)

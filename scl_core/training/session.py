@@ -14,10 +14,12 @@ from scl_core.data.sources import DataSource, open_data
 from scl_core.distributed import World
 from scl_core.errors import UserError
 from scl_core.methods import Method
+from scl_core.models.passes import Passes
 from scl_core.progress import Progress
 from scl_core.restore import build_method, refuse_other_method
 from scl_core.runs import RunFolder, describe_environment
 from scl_core.training.alarms import Alarms
+from scl_core.training.allocator import keep_freed_memory
 from scl_core.training.gauges import Gauges
 from scl_core.training.optimizer import build_optimizer, load_optimizer_tensors
 from scl_core.training.plan import Plan
@@ -41,6 +43,7 @@ class Session:
     progress: Progress
     gauges: Gauges
     alarms: Alarms | None  # rank 0's
+    passes: Passes
     first_step: int
 
     def beat(self) -> None:
@@ -57,6 +60,7 @@ def prepare(plan: Plan, world: World, stack: ExitStack) -> Session:
     """Data, networks, optimizer and run folder; a user's mistake shows before the folder is made."""
     config = plan.config
     set_up_torch(config, world)
+    passes = passes_of(config.train, world.device)
     source = open_data(config.data)
     plan.check_lists(source, world.size)
     method = build_method(config, len(source.class_names)).to(world.device)
@@ -74,7 +78,9 @@ def prepare(plan: Plan, world: World, stack: ExitStack) -> Session:
     alarms = Alarms(run, progress, config.train.steps, unlabeled_from(method)) if world.is_main else None
     gauges = Gauges(method, config.train, source.class_names, alarms)
     model = distributed.wrap(method, world.device)
-    return Session(config, world, run, source, method, model, optimizer, recorder, progress, gauges, alarms, first_step)
+    return Session(
+        config, world, run, source, method, model, optimizer, recorder, progress, gauges, alarms, passes, first_step
+    )
 
 
 def unlabeled_from(method: Method) -> int:
@@ -91,11 +97,24 @@ def sizes(source: DataSource) -> str:
 def set_up_torch(config: RunConfig, world: World) -> None:
     """Threads, determinism and the seed of the first weights."""
     ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    keep_freed_memory()
     torch.set_num_threads(config.train.threads or max(1, usable_cores() // ranks_here))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what CUDA's deterministic products ask for
     torch.use_deterministic_algorithms(config.train.deterministic, warn_only=True)
     distributed.require_same("settings", to_dict(config))
     torch.manual_seed(config.seed)
+
+
+def passes_of(train, device: torch.device) -> Passes:
+    """How the networks compute while they train, by the settings `train` (a `TrainConfig`) and on this device.
+
+    Raises `UserError` for bf16 on a GPU that has none.
+    """
+    has_bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    if train.precision == "bf16" and not has_bf16:
+        raise UserError(f"train.precision bf16: {torch.cuda.get_device_name(device)} has none: use float32 or auto")
+    takes_bf16 = train.precision == "bf16" or (train.precision == "auto" and device.type == "cuda" and has_bf16)
+    return Passes(torch.bfloat16 if takes_bf16 else None, train.accumulate)
 
 
 def usable_cores() -> int:
