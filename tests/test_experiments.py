@@ -30,6 +30,17 @@ def test_preset_is_a_good_config_file(preset: Path):
     assert preset.read_text().startswith("# ")
 
 
+@pytest.mark.parametrize("data", ["scenes", "camvid", "cityscapes", "voc"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_a_preset_that_says_its_command_hours_and_result(data: str, method: str):
+    name = f"experiments/{data}/{method}.yaml"
+    comments = [line for line in (ROOT / name).read_text().splitlines() if line.startswith("#")]
+    for word in ("Command: ", "Hours: ", "Result: "):
+        assert sum(line.startswith(f"# {word}") for line in comments) == 1, word
+    assert any(line.startswith(f"# Command: python -m scl_core.train --config {name}") for line in comments)
+    assert not any(tag in " ".join(comments) for tag in ("[R]", "[mem]"))
+
+
 def test_results_table_is_what_its_command_prints():
     text = (ROOT / "experiments" / "README.md").read_text()
     assert table() in text and methods_table() in text

@@ -131,6 +131,12 @@ class Method(nn.Module):
         strict = class_numbers(STRICT_CLASSES, config.relaxation_strict_classes)
         return global_mean(*relaxed_cross_entropy_sum(logits, labels, window, strict_classes=strict))
 
+    def labeled_loss(self, logits: Tensor, labels: Tensor, window: int = 1) -> Tensor:
+        """Cross entropy of the hard pixels alone where `ohem_threshold` is set, else `supervised_loss`."""
+        if self.config.ohem_threshold is None:
+            return self.supervised_loss(logits, labels, window)
+        return self.ohem_loss(logits, labels, self.config.ohem_threshold, self.config.ohem_min_kept)
+
     def ohem_loss(self, logits: Tensor, labels: Tensor, threshold: float, min_kept: int) -> Tensor:
         """`ohem_cross_entropy` over the labeled pictures of all ranks; `min_kept` is for one picture."""
         wanted = min_kept * len(labels) * world_size()

@@ -88,12 +88,6 @@ class Cps(Method):
         terms = {"supervised": sum(self.labeled_loss(logits, batch.labels) for logits in labeled)}
         return terms | (self.mixed_terms(batch, draws) if self.config.cutmix else self.plain_terms(batch, labeled))
 
-    def labeled_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Cross entropy of one network, of the hard pixels alone where OHEM is asked for."""
-        if self.config.ohem_threshold is None:
-            return self.supervised_loss(logits, labels, window=1)
-        return self.ohem_loss(logits, labels, self.config.ohem_threshold, self.config.ohem_min_kept)
-
     def plain_terms(self, batch, labeled: list[Tensor]) -> dict[str, Tensor]:
         """Both networks on the labeled and on the unlabeled pictures; every labeled pixel counts, its mask aside."""
         views = batch.unlabeled_a

@@ -54,14 +54,14 @@ class FixMatch(Method):
         config, a, b = self.config, batch.unlabeled_a, batch.unlabeled_b
         if self.unlabeled_factor(draws.step) == 0.0:
             logits = self.student(batch.images).logits
-            return {"supervised": self.supervised_loss(logits, batch.labels, config.relaxation_window)}
+            return {"supervised": self.labeled_loss(logits, batch.labels, config.relaxation_window)}
         partner = partner_target(self.student, b)
         logits, weak_logits = two_logits(self.student, batch.images, a.weak, joint=True)
         owner = draw_owner_at_times(a, batch.positions, draws, config, view=0)
         strong = self.student(cutmix(a.strong[0], b.strong[0], owner)).logits
         wanted = Weak(target(weak_logits, a.valid), partner).mixed(owner)
         terms = {
-            "supervised": self.supervised_loss(logits, batch.labels, config.relaxation_window),
+            "supervised": self.labeled_loss(logits, batch.labels, config.relaxation_window),
             "pseudo_label": pseudo_label_term(strong, wanted, config.confidence_threshold),
         }
         if config.structured_weight:

@@ -144,12 +144,6 @@ class Pcr(Method):
             terms["structured"] = structured_term(probs, unlabeled.probs, *shared)
         return terms
 
-    def labeled_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Cross entropy of the linear predictor, of the hard pixels alone unless OHEM is off."""
-        if self.config.ohem_threshold is None:
-            return self.supervised_loss(logits, labels, window=1)
-        return self.ohem_loss(logits, labels, self.config.ohem_threshold, self.config.ohem_min_kept)
-
     def unlabeled(self, batch, draws: StepDraws) -> Unlabeled:
         """The strong views and the teacher's answers to the weak ones, both mixed when the step's draw says so."""
         a, b = batch.unlabeled_a, batch.unlabeled_b

@@ -70,11 +70,11 @@ class UniMatch(Method):
         config, a, b = self.config, batch.unlabeled_a, batch.unlabeled_b
         if self.unlabeled_factor(draws.step) == 0.0:
             logits = self.student(batch.images).logits
-            return {"supervised": self.supervised_loss(logits, batch.labels, config.relaxation_window)}
+            return {"supervised": self.labeled_loss(logits, batch.labels, config.relaxation_window)}
         partner = partner_target(self.student, b)
         logits, weak_logits, perturbed = self.weak_logits(batch, draws)
         weak = Weak(target(weak_logits, a.valid), partner)
-        terms = {"supervised": self.supervised_loss(logits, batch.labels, config.relaxation_window)}
+        terms = {"supervised": self.labeled_loss(logits, batch.labels, config.relaxation_window)}
         terms |= self.strong_terms(batch, weak, draws)
         if perturbed is not None:
             terms["feature"] = pseudo_label_term(perturbed, weak.own, config.confidence_threshold)

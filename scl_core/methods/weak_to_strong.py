@@ -38,6 +38,13 @@ class WeakToStrongSettings(StructuredSettings):
         0.0, "Share of the steps over which the unlabeled weights rise to their value.", low=0.0, high=1.0
     )
     relaxation_window: int = setting(1, "Side of the label relaxation's window; 1 is cross entropy.", low=1)
+    ohem_threshold: float | None = setting(
+        None,
+        "Supervise only pixels whose class has at most this probability (0.7 on Cityscapes); empty = every pixel.",
+        low=0.0,
+        high=1.0,
+    )
+    ohem_min_kept: int = setting(100000, "Pixels per labeled picture that are supervised at least, with OHEM.", low=0)
     ema_decay: float | None = setting(
         None, "Also keep an averaged copy of the network, to be evaluated beside it.", low=0.0, high=1.0
     )

@@ -6,7 +6,7 @@ from torch.nn.functional import cross_entropy
 
 from scl_core.cutmix import cutmix
 from scl_core.errors import UserError
-from scl_core.losses import pseudo_label_loss, structured_consistency_loss
+from scl_core.losses import ohem_cross_entropy, pseudo_label_loss, structured_consistency_loss
 from scl_core.losses.confidence import pseudo_labels
 from scl_core.methods import StepDraws
 from scl_core.methods.unimatch import UniMatch, UniMatchConfig, drop_channels
@@ -15,6 +15,8 @@ from scl_core.models import build_segmenter
 from scl_core.train import weighted_sum
 from tests.methods.mixing import (
     CLASSES,
+    HEIGHT,
+    WIDTH,
     assert_resumed_equals_uninterrupted,
     gradients,
     random_batch,
@@ -162,3 +164,12 @@ def test_bad_settings_are_one_line(tmp_path, capsys, changes, message):
     error = refusal(capsys, tmp_path, method__name="unimatch", **changes)
     assert message in error
     assert "2" in error or "0.9" in error or "unknown" in error  # the allowed values are named
+
+
+def test_ohem_supervises_hard_pixels_alone():
+    batch = random_batch()
+    logits = torch.randn(2, CLASSES, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(3))
+    method = plain_method(ohem_threshold=0.7, ohem_min_kept=10)
+    expected = ohem_cross_entropy(logits, batch.labels, 0.7, 20)
+    assert method.labeled_loss(logits, batch.labels) == pytest.approx(expected.item())
+    assert plain_method().labeled_loss(logits, batch.labels) < expected
