@@ -18,6 +18,8 @@ SECTIONS = {
     "Method": [
         st.Page("pages/method/cutmix.py", title="CutMix", icon=":material/select_all:"),
         st.Page("pages/method/similarity.py", title="Similarity", icon=":material/grid_on:"),
+        st.Page("pages/method/pairs.py", title="Pairs", icon=":material/share:"),
+        st.Page("pages/method/playground.py", title="Playground", icon=":material/tune:"),
     ],
 }
 

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,6 +102,23 @@ def study(
     if student is not None:
         over_parameters = _over_parameters(student, probe.student_input[None], exact_gradient, found[:backwards])
     return Spread(max_pairs, np.array(values), exact, over_pixels, over_parameters, _median(seconds), seconds_exact)
+
+
+def directions(
+    probe: Probe, many: Sequence[int], student: nn.Module | None = None, draws: int = 4
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean cosine with the exact gradient for each number of pairs in `many`: over the pixels, over the parameters.
+
+    Over `draws` draws each; of these the first alone goes back through `student`, as in `study` (empty without it).
+    """
+    probs = probe.student[None].clone().requires_grad_(True)
+    exact = _timed(probe, probs, None, [0])[1]
+    found = [[_timed(probe, probs, pairs, [index])[1] for index in range(draws)] for pairs in many]
+    pixels = [np.mean([_cosine([gradient], [exact]) for gradient in gradients]) for gradients in found]
+    if student is None:
+        return np.array(pixels), np.zeros(0)
+    first = [gradients[0] for gradients in found]
+    return np.array(pixels), _over_parameters(student, probe.student_input[None], exact, first)
 
 
 def _timed(probe: Probe, probs: Tensor, max_pairs: int | None, numbers: Iterable[int], with_gradient: bool = True):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from scl_core.losses.structured import structured_consistency_loss
-from scl_core.pair_study import kept_pairs, study
+from scl_core.pair_study import directions, kept_pairs, study
 from tests.test_probe import Settings, SmallNetwork, draw, last_shown, some_views
 from tests.test_probe import make_probe as make
 
@@ -68,6 +68,13 @@ def test_enough_pairs_are_every_pair(case):
     found = study(case.probe, 10**9, case.student, draws=5)
     assert np.allclose(found.values, found.exact)
     assert np.allclose(found.over_pixels, 1) and np.allclose(found.over_parameters, 1, atol=1e-5)
+
+
+def test_directions_grow_straight_with_the_pairs(case):
+    pixels, parameters = directions(case.probe, (20, 1000, 10**9), case.student)
+    assert list(pixels) == sorted(pixels) and pixels[-1] == pytest.approx(1)
+    assert parameters[0] < parameters[1] and parameters[2] == pytest.approx(1, abs=1e-5)
+    assert not len(directions(case.probe, (20,))[1])
 
 
 def test_without_a_network_the_parameters_are_left_out(case):

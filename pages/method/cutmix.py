@@ -1,14 +1,29 @@
 """CutMix taken apart: a real pair, its boxes in paste order, and what later boxes leave of the earlier ones."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import streamlit as st
 
-from pages.shared import method_data, method_pickers
-from pages.shared.method_data import Mix, Pair
+from pages.shared import method_data, method_networks, method_pickers
+from pages.shared.method_data import BoxSettings, Mix, Pair
+from pages.shared.method_pickers import Selection
 from pages.shared.method_views import show_chart, show_picture
+from scl_core.cutmix import box_owner
 from scl_core.errors import UserError
 from scl_core.figures import boxes as figures
+from scl_core.figures import parts
+from scl_core.methods.step_boxes import mixes_pictures
+
+
+def say_how_drawn(selection: Selection, own: BoxSettings, mixed: bool) -> None:
+    """With which settings training drew the boxes of this pair."""
+    method = selection.config.method.name
+    if not mixes_pictures(selection.config.method):
+        st.info(f"The method {method} mixes no unlabeled pictures; these are the boxes that scl draws by default.")
+        return
+    area = "covered share" if own.area_mode == "union" else "sum of areas"
+    words = f"As {method} draws them at this step: {own.num_boxes} boxes, {area} {own.total_area:g}."
+    st.caption(words if mixed else f"{words} **Training left this pair unmixed** at this step; this is its draw.")
 
 
 def show_pair(pair: Pair, mix: Mix) -> None:
@@ -66,15 +81,27 @@ def show_one_box(mix: Mix, total: int, number: int) -> None:
         show_chart(figures.visible_figure(mix.picture, mix.shown, number), "visible", f"Pixels of box {number}", 300)
 
 
+def with_losses(mix: Mix, selection: Selection, settings: BoxSettings, whole: bool) -> Mix:
+    """The same mix with each box's loss, once all boxes are pasted; untouched when the networks cannot be read."""
+    if not whole:
+        return mix
+    try:
+        probe = method_networks.probe(selection.place, selection.networks, settings)
+    except (UserError, OSError) as error:
+        st.caption(f"Without losses: {error}")
+        return mix
+    return replace(mix, report=probe.report)
+
+
 @st.fragment
-def show_pasting(pair: Pair, max_pairs: int | None) -> None:
+def show_pasting(pair: Pair, selection: Selection) -> None:
     """The boxes pasted one after another, and one of them close up."""
     total = len(pair.boxes)
     if total == 0:
         st.info("There are no boxes: the student sees picture a alone. Move the slider “Boxes” to the right.")
         return
     count = method_pickers.slider("Boxes pasted so far", "pasted", 0, total, total, 1, "Paste them one after another.")
-    mix = pair.pasted(count, max_pairs)
+    mix = with_losses(pair.pasted(count), selection, pair.settings, count == total)
     show_pair(pair, mix)
     show_numbers(mix, pair.settings.total_area)
     if count == 0:
@@ -89,7 +116,27 @@ def show_pasting(pair: Pair, max_pairs: int | None) -> None:
     heading.subheader(f"Box {number} shows {box.visible:,} of its {box.height * box.width:,} pixels")
     with everything:
         show_boxes(mix, total, number)
+        if count < total:
+            st.caption("Losses are told once all boxes are pasted.")
     show_one_box(mix, total, number)
+
+
+def show_many_draws(pair: Pair, seed: int) -> None:
+    """What these settings become over many draws."""
+    settings = pair.settings
+    st.subheader("The same settings drawn 200 times")
+    height, width = pair.view_a.weak.shape[-2:]
+    covered, visible = method_data.many_draws(height, width, settings, seed)
+    here = float((box_owner(pair.boxes, height, width) >= 0).float().mean())
+    left, right = st.columns([3, 1])
+    with left:
+        figure = parts.draws_figure(covered, visible, height * width, settings.total_area, here)
+        show_chart(figure, "draws", "Covered share and visible pixels over 200 draws", 300)
+    with right:
+        st.metric("Covered on average", f"{covered.mean():.1%}", help=f"Asked for: {settings.total_area:.0%}.")
+        hidden = (visible[:, -settings.num_loss_boxes :] == 0).mean() if settings.num_loss_boxes else 0.0
+        st.metric("Loss boxes that show nothing", f"{hidden:.1%}")
+        st.caption("Bands: 5 to 95 % and 25 to 75 % of the draws. Later boxes cover earlier ones.")
 
 
 st.title("CutMix")
@@ -97,10 +144,14 @@ st.write(
     "Boxes of picture b are pasted over picture a, one after another. A later box hides part of the earlier ones, "
     "and the structured loss compares only pixels that a box still shows."
 )
-place, config = method_pickers.pick_place()
-settings = method_pickers.pick_boxes(config)
+selection = method_pickers.pick_selection()
+own, mixed = method_data.boxes_of_step(selection.place, selection.config)
+say_how_drawn(selection, own, mixed)
+settings = method_pickers.pick_boxes(own)
 try:
-    pair = method_data.draw_pair(place, settings)
+    pair = method_data.draw_pair(selection.place, settings)
 except (UserError, OSError) as error:
     method_pickers.stop_with(error)
-show_pasting(pair, method_data.method_settings(config).max_pairs)
+show_pasting(pair, selection)
+if settings.num_boxes:
+    show_many_draws(pair, selection.place.seed)

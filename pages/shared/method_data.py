@@ -1,54 +1,62 @@
-"""What the Method pages show, computed by the functions that training uses and kept in small caches.
+"""The pictures and boxes that the Method pages show, made by the functions that training uses, in small caches.
 
-Whatever depends on a run is kept under its folder and the time of its config or checkpoint, never under its name alone.
+Whatever depends on a run is kept under its folder and the time of its config, never under its name alone.
 """
 
-import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import streamlit as st
 import torch
-from torch import nn
+from torch import Tensor
 
-from pages.shared import store
-from scl_core.checkpoint import find_checkpoint
+from pages.shared import method_uploads, store
 from scl_core.config import RunConfig, load_config
 from scl_core.cutmix import box_owner, cutmix, sample_boxes
-from scl_core.data.batch import Views
+from scl_core.data.batch import Batch, Views
 from scl_core.data.images import denormalise
-from scl_core.data.loaders import training_loader
+from scl_core.data.loaders import crop_size
 from scl_core.data.sources import DataSource, open_data
-from scl_core.distributed import World
+from scl_core.dissect import box_statistics
 from scl_core.errors import UserError
+from scl_core.methods import StepDraws
 from scl_core.methods.scl import SclConfig
-from scl_core.probe import BoxReport, Probe, describe_boxes, make_probe
-from scl_core.restore import build_method, restore, run_config
+from scl_core.methods.step_boxes import mixes_pictures, step_boxes
+from scl_core.probe import BoxReport, describe_boxes
+from scl_core.replay import batch_of_step
+from scl_core.restore import run_config
 from scl_core.seeding import generator_for
-
-NETWORK_LOCK = threading.Lock()
-"""One network at a time: the cached networks are shared by all sessions."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Which pair: `run` None for drawn scenes; seed, step (from 1) and pair of its batch (from 0), as in training."""
+    """Which pair: `run` None for drawn scenes; seed, step (from 1) and pair of its batch (from 0), as in training.
+
+    `uploaded` names two pictures of the session's own instead; the rest still draws the boxes.
+    """
 
     run: str | None
     seed: int
     step: int
     pair: int
+    uploaded: tuple[str, str] | None = None
+
+    @property
+    def draws(self) -> StepDraws:
+        return StepDraws(self.seed, self.step)
 
 
 @dataclass(frozen=True)
 class BoxSettings:
-    """How boxes are drawn, in the words of `SclConfig`."""
+    """How boxes are drawn and compared, in the words of `SclConfig`."""
 
     num_boxes: int
     num_loss_boxes: int
     total_area: float
     area_mode: str
+    max_pairs: int | None = None
+    box_reduction: str = "mean"
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ class Pair:
 
     view_a: Views
     view_b: Views
-    boxes: torch.Tensor
+    boxes: Tensor
     settings: BoxSettings
 
     @property
@@ -78,18 +86,14 @@ class Pair:
         """Both as the teacher sees them, uint8 [H, W, 3]."""
         return denormalise(self.view_a.weak[0]), denormalise(self.view_b.weak[0])
 
-    @property
-    def names(self) -> tuple[str, str]:
-        return self.view_a.names[0], self.view_b.names[0]
-
-    def pasted(self, count: int, max_pairs: int | None) -> Mix:
+    def pasted(self, count: int) -> Mix:
         """The student's mix after the first `count` boxes; in the loss are the last of all boxes, pasted or not."""
         boxes = self.boxes[:count]
         owner = box_owner(boxes, *self.view_a.weak.shape[-2:])
         picture = cutmix(self.view_a.strong[0][0], self.view_b.strong[0][0], owner)
         valid = cutmix(self.view_a.valid[0], self.view_b.valid[0], owner)
         in_loss = max(0, count - (len(self.boxes) - self.settings.num_loss_boxes))
-        report = describe_boxes(boxes, owner, in_loss, max_pairs, valid)
+        report = describe_boxes(boxes, owner, in_loss, self.settings.max_pairs, valid)
         return Mix(denormalise(picture), owner.numpy(), torch.where(valid, owner, -1).numpy(), report)
 
 
@@ -102,36 +106,71 @@ def config_of(run: str | None) -> RunConfig:
 
 
 def method_settings(config: RunConfig):
-    """The run's own CutMix settings, or the defaults where its method mixes no pictures."""
-    return config.method if hasattr(config.method, "num_boxes") else SclConfig()
+    """The run's own CutMix settings, or the defaults where its method mixes no unlabeled pictures."""
+    own = config.method
+    return own if hasattr(own, "box_reduction") and mixes_pictures(own) else SclConfig()
+
+
+def boxes_of_step(place: Place, config: RunConfig) -> tuple[BoxSettings, bool]:
+    """The settings with which training drew the boxes of this pair at this step, and whether it mixed it at all."""
+    found = step_boxes(method_settings(config), place.draws, place.pair)
+    own = found.settings
+    in_loss = own.num_boxes if own.num_loss_boxes is None else own.num_loss_boxes
+    return BoxSettings(own.num_boxes, in_loss, own.total_area, own.area_mode, own.max_pairs, own.box_reduction), (
+        found.mixed
+    )
 
 
 def draw_pair(place: Place, settings: BoxSettings) -> Pair:
     """The pair at `place` and its boxes."""
-    view_a, view_b = _views(place, _stamp(place.run))
+    view_a, view_b = views(place)
     height, width = view_a.weak.shape[-2:]
     draw = generator_for(place.seed, place.step, place.pair, "boxes")
     boxes = sample_boxes(height, width, settings.num_boxes, settings.total_area, settings.area_mode, draw)
     return Pair(view_a, view_b, boxes, settings)
 
 
-def probe(place: Place, checkpoint: str) -> Probe:
-    """The pair at `place` taken apart by the networks of `checkpoint`, or by untrained ones where there is no run."""
-    if place.run is None:
-        return _probe(place, "untrained", 0)
-    folder = Path(find_checkpoint(store.run_folder(place.run).path, _as_step(checkpoint)))
-    return _probe(place, str(folder), folder.stat().st_mtime_ns)
+def views(place: Place) -> tuple[Views, Views]:
+    """The two pictures of the pair, each as its own `Views` of one picture."""
+    config = config_of(place.run)
+    if place.uploaded:
+        size = crop_size(config.augment, config.data, _source(place.run, stamp(place.run)).pictures("labeled"))
+        return tuple(method_uploads.views(name, size) for name in place.uploaded)
+    batch = step_batch(place)
+    return tuple(_only(side, place.pair) for side in (batch.unlabeled_a, batch.unlabeled_b))
+
+
+def step_batch(place: Place) -> Batch:
+    """The whole batch of the step, with one strong view; it is shared: change nothing in it."""
+    return _batch(place.run, place.seed, place.step, stamp(place.run))
+
+
+def batch_of_one(place: Place) -> Batch:
+    """The pair as a batch of its own, in its place of the effective batch."""
+    nothing = torch.zeros(0)
+    return Batch(nothing, nothing, (), *views(place), (place.pair,), ())
 
 
 def classes(run: str | None) -> tuple[tuple[str, ...], np.ndarray]:
     """The names of the classes and their colours, uint8 [C, 3]."""
-    source = _source(run, _stamp(run))
+    source = _source(run, stamp(run))
     return source.class_names, np.asarray(source.palette, dtype=np.uint8)
 
 
-def has_teacher(config: RunConfig) -> bool:
-    """Whether the method keeps an averaged teacher beside its student."""
-    return getattr(config.method, "ema_decay", None) is not None
+def source_of(run: str | None) -> DataSource:
+    """The run's data, opened; it is shared."""
+    return _source(run, stamp(run))
+
+
+@st.cache_data(max_entries=16, show_spinner="Drawing boxes …")
+def many_draws(height: int, width: int, settings: BoxSettings, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Covered shares [draws] and visible pixels [draws, N] of 200 draws."""
+    return box_statistics(height, width, settings, seed)
+
+
+def stamp(run: str | None) -> int:
+    """When the run's settings were written."""
+    return 0 if run is None else (Path(store.run_folder(run).path) / "config.yaml").stat().st_mtime_ns
 
 
 @st.cache_data(max_entries=1, show_spinner=False)
@@ -149,59 +188,14 @@ def _source(run: str | None, stamp: int) -> DataSource:
     return open_data(config_of(run).data)
 
 
-@st.cache_resource(max_entries=12, show_spinner="Preparing the pictures …")
-def _views(place: Place, stamp: int) -> tuple[Views, Views]:
-    """The pair as the training loader makes it."""
-    config = config_of(place.run)
-    loader = training_loader(
-        _source(place.run, stamp),
-        config.data,
-        config.augment,
-        replace(config.train, workers=0, steps=max(config.train.steps, place.step)),
-        place.seed,
-        World(rank=0, size=1, device=torch.device("cpu")),
-        first_step=place.step,
-        needs_unlabeled=True,
-        num_strong=1,
-    )
-    batch = next(iter(loader))
-    return tuple(_only(views, place.pair) for views in (batch.unlabeled_a, batch.unlabeled_b))
+@st.cache_resource(max_entries=4, show_spinner="Preparing the pictures …")
+def _batch(run: str | None, seed: int, step: int, stamp: int) -> Batch:
+    return batch_of_step(config_of(run), _source(run, stamp), 1, step, seed)
 
 
-@st.cache_resource(max_entries=2, show_spinner="Loading the networks …")
-def _networks(run: str | None, folder: str, stamp: int) -> tuple[nn.Module, nn.Module]:
-    """Student and teacher in eval mode; a method without a teacher has its student in both places."""
-    if run is None:
-        config = _default_config()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            method = build_method(config, len(classes(None)[0])).eval()
-    else:
-        method = restore(store.run_folder(run).path, folder).method
-    teacher = method.teacher.model if method.teacher is not None else method.student
-    return method.student.float(), teacher.float()
-
-
-@st.cache_resource(max_entries=8, show_spinner="Taking the step apart …")
-def _probe(place: Place, folder: str, stamp: int) -> Probe:
-    view_a, view_b = _views(place, _stamp(place.run))
-    student, teacher = _networks(place.run, folder, stamp)
-    draws = (generator_for(place.seed, place.step, place.pair, stream) for stream in ("boxes", "pairs"))
-    with NETWORK_LOCK:
-        return make_probe(student, teacher, view_a, view_b, method_settings(config_of(place.run)), *draws)
-
-
-def _only(views: Views, index: int) -> Views:
+def _only(side: Views, index: int) -> Views:
     """The views of one picture of the batch."""
-    if index >= len(views.names):
-        raise UserError(f"pair {index} does not exist: this batch has {len(views.names)} pairs, counted from 0")
+    if index >= len(side.names):
+        raise UserError(f"pair {index} does not exist: this batch has {len(side.names)} pairs, counted from 0")
     keep = slice(index, index + 1)
-    return Views(views.weak[keep], tuple(view[keep] for view in views.strong), views.valid[keep], views.names[keep])
-
-
-def _as_step(checkpoint: str) -> str | int:
-    return int(checkpoint) if checkpoint.isdigit() else checkpoint
-
-
-def _stamp(run: str | None) -> int:
-    return 0 if run is None else (Path(store.run_folder(run).path) / "config.yaml").stat().st_mtime_ns
+    return Views(side.weak[keep], tuple(view[keep] for view in side.strong), side.valid[keep], side.names[keep])

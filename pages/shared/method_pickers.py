@@ -1,31 +1,39 @@
-"""What the Method pages ask for: the pair of pictures, the boxes, a pixel. The answers live in the address."""
+"""What the Method pages ask for: run, networks, pair, boxes. One selection for all of them, kept in the address."""
 
-import re
+from dataclasses import dataclass
 
-import numpy as np
 import streamlit as st
 
-from pages.shared import method_data, store
+from pages.shared import method_data, method_networks, method_uploads, store
 from pages.shared.method_data import BoxSettings, Place
-from pages.shared.viewer import Pick
+from pages.shared.method_networks import OWN, Networks
 from pages.shared.words import plain_name
 from scl_core.config import RunConfig
 from scl_core.errors import UserError
-from scl_core.probe import BoxReport, Probe
+from scl_core.probe import BoxReport
+from scl_core.replay import UNTRAINED
 
 NO_RUN = "No run: drawn scenes"
 FIRST_STEP, FIRST_PAIR = 2, 1
 """What is shown at first: of the drawn scenes under seed 0 a pair without padding."""
-PIXEL = re.compile(r"(\d{1,5})-(\d{1,5})")
+ALL_PAIRS = "every pair"
 
 
-def pick_place(extra=None) -> tuple[Place, RunConfig]:
-    """Run, seed, step and pair; `extra` draws one more widget in the same row, given the run's name."""
+@dataclass(frozen=True)
+class Selection:
+    """What all Method pages look at."""
+
+    place: Place
+    networks: Networks
+    config: RunConfig
+
+
+def pick_selection() -> Selection:
+    """Run, networks, seed, step, pair and whose pictures; a mistake ends the page with what to do."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         run = pick_run()
         config = config_or_stop(run)
-        if extra is not None:
-            extra(run)
+        checkpoint = pick_checkpoint(run)
         seed = number(
             "Seed", "seed", 0, 2**31 - 1, config.seed, "Draws order, augmentation, boxes: the run's own by default."
         )
@@ -34,26 +42,17 @@ def pick_place(extra=None) -> tuple[Place, RunConfig]:
         )
         last = config.train.batch_unlabeled - 1
         pair = number("Pair", "pair", 0, last, FIRST_PAIR, f"Which pair of the step's batch, 0 to {last}.")
-    return Place(run, seed, step, pair), config
-
-
-def pick_place_and_networks() -> tuple[Place, RunConfig, str]:
-    """As `pick_place`, and the checkpoint: "last", "best" or a step."""
-    chosen = []
-    place, config = pick_place(lambda run: chosen.append(pick_checkpoint(run)))
-    return place, config, chosen[0]
-
-
-def pick_checkpoint(run: str | None) -> str:
-    """A checkpoint of the run; without one, ends the page with what to do."""
-    if run is None:
-        st.selectbox("Networks", ["untrained"], disabled=True, width=150)
-        return "untrained"
-    steps = [str(step) for step in store.run_folder(run).checkpoints()]
-    if not steps:
-        st.info("This run has no checkpoint yet. Wait for its first one, or pick another run.")
-        st.stop()
-    return st.selectbox("Checkpoint", ["last", "best", *steps], key="checkpoint", bind="query-params", width=150)
+        pictures = choice(
+            "Pictures", ["data", "my own"], "pictures", "The pair of the step's batch, or two files.", 110
+        )
+    own = pick_own_network() if checkpoint == OWN else None
+    uploaded = None
+    if pictures == "my own":
+        uploaded = method_uploads.pick()
+        if uploaded is None:
+            st.info("Give two pictures. They stay in this session, are resized whole, and keep their colours.")
+            st.stop()
+    return Selection(Place(run, seed, step, pair, uploaded), Networks(checkpoint, own), config)
 
 
 def pick_run() -> str | None:
@@ -71,24 +70,52 @@ def pick_run() -> str | None:
         format_func=plain_name,
         placeholder=NO_RUN,
         persist_state="session",
-        width=330,
+        width=300,
         help="Pictures, settings and networks of a run. Without one: drawn scenes, default settings, no training.",
     )
 
 
-def pick_boxes(config: RunConfig) -> BoxSettings:
-    """The four settings of the draw, at first as the run has them."""
-    own = method_data.method_settings(config)
+def pick_checkpoint(run: str | None) -> str:
+    """A checkpoint of the run, its networks before the first step, or somebody's own network."""
+    steps = [str(step) for step in store.run_folder(run).checkpoints()] if run else []
+    options = [*(["last", "best", *steps] if steps else []), UNTRAINED, OWN]
+    help = "A checkpoint, the weights before the first step, or a network of your own."
+    return choice("Networks", options, "checkpoint", help, 150)
+
+
+def pick_own_network() -> str:
+    """The `module:callable` of a network made elsewhere. It is imported only after a click here, never from a link."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = st.text_input(
+            "Your network", key="network", bind="query-params", placeholder="my_module:build", persist_state="session",
+            help="A callable that takes the number of classes and returns a torch module; the module returns logits, "
+            "an object with .logits, or a dict with 'logits' or 'out'. It is looked for where the app was started.",
+        )  # fmt: skip
+        opened = st.session_state.setdefault("opened_networks", set())
+        if st.button("Open", key="open_network", disabled=":" not in name):
+            opened.add(name)
+    if name not in opened:
+        st.info(
+            "Name a callable as module:name and press Open: its code then runs here, as both student and teacher. "
+            "A link alone never runs it."
+        )
+        st.stop()
+    return name
+
+
+def pick_boxes(own: BoxSettings) -> BoxSettings:
+    """The settings of the draw: the method's own, or with the toggle on by slider, at first as the method has them."""
+    if not st.toggle("What if the boxes were drawn otherwise?", key="what_if", bind="query-params"):
+        return own
     columns = st.columns(4, gap="medium", vertical_alignment="bottom")
-    loss_boxes = own.num_boxes if own.num_loss_boxes is None else own.num_loss_boxes
     with columns[0]:
         count = slider("Boxes N", "boxes", 0, 64, own.num_boxes, 1, "How many boxes of picture b are pasted over a.")
     with columns[1]:
         loss = slider(
-            "Loss boxes N_box", "loss_boxes", 0, 64, loss_boxes, 1, "The last pasted: they alone have a loss."
+            "Loss boxes N_box", "loss_boxes", 0, 64, own.num_loss_boxes, 1, "The last pasted: they alone have a loss."
         )
     with columns[2]:
-        area = slider("Total area", "area", 0.0, 1.0, own.total_area, 0.05, "Share of the picture that the boxes take.")
+        area = slider("Total area", "area", 0.0, 1.0, own.total_area, 0.01, "Share of the picture that the boxes take.")
     with columns[3]:
         mode = st.segmented_control(
             "Area means",
@@ -100,7 +127,7 @@ def pick_boxes(config: RunConfig) -> BoxSettings:
             format_func={"union": "covered share", "sum": "sum of areas"}.get,
             help="Boxes overlap: 32 boxes whose areas add up to one half cover only about 38 % of the picture.",
         )
-    return BoxSettings(count, min(loss, count), area, mode)
+    return BoxSettings(count, min(loss, count), area, mode, own.max_pairs, own.box_reduction)
 
 
 def pick_ranked_box(ranked: list[BoxReport]) -> int:
@@ -113,25 +140,34 @@ def pick_ranked_box(ranked: list[BoxReport]) -> int:
         numbers,
         key="box",
         bind="query-params",
+        persist_state="session",
         help="Or click one in the picture. The box that adds most to the loss comes first.",
     )
 
 
-def take_pixel(probe: Probe, pick: Pick) -> None:
-    """A pixel taken in the viewer: the box that shows it becomes the box, its place goes into the address."""
-    number = int(probe.owner[pick.row, pick.column]) if probe.valid[pick.row, pick.column] else -1
-    if number < 0 or not probe.report[number].in_loss:
-        st.toast("No loss box shows this pixel. Click inside a box with a solid line.", icon=":material/touch_app:")
-        return
-    same_box = number == st.session_state.get("box")
-    st.session_state["box"] = number
-    st.query_params["second" if pick.second and same_box else "pixel"] = f"{pick.row}-{pick.column}"
+def pick_max_pairs(own: int | None) -> int:
+    """How many pairs are drawn in each box."""
+    options = sorted({10, 30, 100, 300, 500, 1000, 2000, 5000, 9000} | ({own} if own else set()))
+    if st.session_state.get("n_pair") not in options:
+        st.session_state.pop("n_pair", None)
+    return st.select_slider(
+        "Pairs drawn in each box, N_pair", options, own or 500, key="n_pair", bind="query-params",
+        help="Eq. 9; the paper draws 9,000. A box that has fewer pairs keeps all of them.",
+    )  # fmt: skip
 
 
 def config_or_stop(run: str | None) -> RunConfig:
     """The run's settings; a run that cannot be read ends the page with its reason."""
     try:
         return method_data.config_of(run)
+    except (UserError, OSError) as error:
+        stop_with(error)
+
+
+def probe_or_stop(selection: Selection, settings: BoxSettings | None = None):
+    """The pair taken apart; what cannot be read or does not fit ends the page with its reason."""
+    try:
+        return method_networks.probe(selection.place, selection.networks, settings)
     except (UserError, OSError) as error:
         stop_with(error)
 
@@ -148,9 +184,16 @@ def number(label: str, key: str, low: int, high: int, default: int, help: str) -
     default = min(default, high)
     forget_outside(key, low, high)
     given = st.number_input(
-        label, low, high, default, 1, key=key, bind="query-params", help=help, width=130, persist_state="session"
+        label, low, high, default, 1, key=key, bind="query-params", help=help, width=120, persist_state="session"
     )
     return default if given is None else given
+
+
+def choice(label: str, options: list[str], key: str, help: str, width: int) -> str:
+    """One of a few words that lives in the address; a kept word that is no option any more is forgotten."""
+    if st.session_state.get(key, options[0]) not in options:
+        del st.session_state[key]
+    return st.selectbox(label, options, key=key, bind="query-params", help=help, width=width, persist_state="session")
 
 
 def slider(label: str, key: str, low, high, default, step, help: str):
@@ -164,13 +207,3 @@ def forget_outside(key: str, low, high) -> None:
     kept = st.session_state.get(key)
     if kept is not None and not low <= kept <= high:
         del st.session_state[key]
-
-
-def pixel_in_address(name: str, shown: np.ndarray) -> tuple[int, int] | None:
-    """The pixel "row-column" under this name in the address, where `shown` bool [H, W] has it; else None."""
-    found = PIXEL.fullmatch(st.query_params.get(name, ""))
-    if not found:
-        return None
-    row, column = int(found[1]), int(found[2])
-    inside = row < shown.shape[0] and column < shown.shape[1]
-    return (row, column) if inside and shown[row, column] else None

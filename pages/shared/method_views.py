@@ -1,27 +1,28 @@
-"""The parts of the similarity page that draw a probe: the viewer with its overlays, the losses, the words."""
+"""What all Method pages draw: charts and pictures, whose networks these are, and the step as training took it."""
+
+import math
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
-from plotly.colors import sample_colorscale
 
-from pages.shared import method_data, method_pickers
-from pages.shared.method_data import Place
-from pages.shared.viewer import Outline, Regions, picture_viewer
-from scl_core.config import RunConfig
-from scl_core.figures.boxes import paste_colors
-from scl_core.figures.similarity import Block
-from scl_core.probe import BoxReport, Probe, SimilarityMatrices, pixel_losses
+from pages.shared import method_data, method_networks
+from pages.shared.method_networks import OWN
+from pages.shared.method_pickers import Selection
+from scl_core.errors import UserError
+from scl_core.probe import BoxReport, Probe
+from scl_core.replay import UNTRAINED, Replay
 
 STATIC = {"displayModeBar": False, "scrollZoom": False}
-ROWS = 6
-"""Rows of the table of boxes that are visible at once."""
+SAME = 1e-5
+"""How far a recomputed number may be from the logged one."""
 
 
-def show_chart(figure: go.Figure, name: str, alt: str, height: int) -> None:
+def show_chart(figure: go.Figure, name: str, alt: str, height: int, **options) -> None:
     """A figure without tool bar; `alt` is what a screen reader says."""
-    st.plotly_chart(figure.update_layout(height=height), key=f"chart_{name}", alt=alt, config=STATIC)
+    options.setdefault("key", f"chart_{name}")
+    st.plotly_chart(figure.update_layout(height=height), alt=alt, config=STATIC, **options)
 
 
 def show_picture(image: np.ndarray, alt: str) -> None:
@@ -30,28 +31,110 @@ def show_picture(image: np.ndarray, alt: str) -> None:
     st.image(np.kron(image, np.ones((zoom, zoom, 1), dtype=np.uint8)), width="stretch", alt=alt, output_format="PNG")
 
 
-def say_which_networks(place: Place, config: RunConfig) -> None:
+def say_which_networks(selection: Selection) -> None:
     """Whose predictions these are, where it is not the plain case."""
-    if place.run is None:
-        st.info(
-            "These networks are untrained: nearly all pixels look alike to them. Pick a run to see what it learned.",
-            icon=":material/egg:",
-        )
-    elif not method_data.has_teacher(config):
+    run, config, networks = selection.place.run, selection.config, selection.networks
+    if networks.checkpoint == OWN:
+        st.info("Your own network stands on both sides: what differs is what it is shown.", icon=":material/extension:")
+    elif networks.checkpoint == UNTRAINED:
+        how = "Pick a run to see what it learned." if run is None else "Pick a checkpoint, when the run has one."
+        st.info(f"These networks are untrained: nearly all pixels look alike to them. {how}", icon=":material/egg:")
+    elif not hasattr(config.method, "ema_decay") and config.method.name == "cps":
+        st.info("The run's second network takes the teacher's place here.", icon=":material/info:")
+    elif getattr(config.method, "ema_decay", None) is None:
         st.info("This method keeps no teacher: its student takes the teacher's place here.", icon=":material/info:")
+    region = getattr(config.method, "structured_region", "boxes")
+    if region != "boxes":
+        st.info(f"This run compares pixels of another region ({region}); the page compares those of the boxes.")
 
 
-def show_losses(probe: Probe) -> None:
-    """The two losses of this pair and what they were computed from."""
-    boxes = [box for box in probe.report if box.in_loss]
-    columns = st.columns(4)
-    columns[0].metric(
-        "Structured loss (eq. 10)", f"{probe.structured:.5f}", help=f"Boxes: {probe.box_reduction}. Unweighted."
-    )
-    columns[1].metric("Pixel-wise consistency (eq. 4)", f"{probe.consistency:.5f}", help="Unweighted.")
-    columns[2].metric("Loss boxes", f"{len(boxes)} of {len(probe.report)}")
-    drawn = "every pair" if probe.max_pairs is None else f"at most {probe.max_pairs:,} a box"
-    columns[3].metric("Pixel pairs compared", f"{sum(box.pairs for box in boxes):,}", help=f"Ordered pairs, {drawn}.")
+def say_which_step(selection: Selection) -> bool:
+    """In which mode the networks are, and whether this is the step that training took after them."""
+    place, after = selection.place, method_networks.step_of(selection.place.run, selection.networks)
+    real = after is not None and place.step == after + 1 and place.seed == selection.config.seed and not place.uploaded
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if real:
+            st.caption(
+                f"Networks in **eval mode**. Step {place.step} is the one that training took after these networks; "
+                "at the end of the page it is recomputed in train mode."
+            )
+            return True
+        st.caption("Networks in **eval mode**. **Not a training step**: " + _why_not(selection, after))
+        if after is not None and not place.uploaded:
+            st.button(
+                f"Show step {after + 1}", key="go_to_step", on_click=_go_to, args=(after + 1, selection.config.seed),
+                help="The step that training took after these networks.",
+            )  # fmt: skip
+    return False
+
+
+def _why_not(selection: Selection, after: int | None) -> str:
+    if after is None:
+        return "these networks belong to no run."
+    if selection.place.uploaded:
+        return "these pictures are your own."
+    if selection.place.seed != selection.config.seed:
+        return f"the run's seed is {selection.config.seed}."
+    return f"these networks are those after step {after}, so training used them for step {after + 1} alone."
+
+
+def _go_to(step: int, seed: int) -> None:
+    st.session_state["step"], st.session_state["seed"] = step, seed
+
+
+def show_training_step(selection: Selection) -> None:
+    """The whole effective batch once more as training took it, beside the row that training wrote."""
+    st.subheader(f"Step {selection.place.step} as training took it")
+    try:
+        found = method_networks.replay(selection.place, selection.networks)
+    except (UserError, OSError) as error:
+        st.error(str(error))
+        return
+    show_replay(found)
+
+
+def show_replay(found: Replay) -> None:
+    """Terms, weights and sum; with the logged row beside them where there is one."""
+    st.dataframe(replay_table(found), hide_index=True, key="table_replay", column_config=_replay_columns())
+    pictures = f"{len(found.names)} pictures of the whole effective batch, student in {found.mode} mode"
+    if found.logged is None:
+        st.caption(f"{pictures}. Not a training step, or its row is not written: there is nothing to compare with.")
+    elif found.largest_difference <= SAME:
+        st.success(
+            f"The same numbers as row {found.step} of metrics.jsonl (largest difference "
+            f"{found.largest_difference:.1e}); {pictures}.",
+            icon=":material/check:",
+        )
+    else:
+        st.warning(
+            f"Up to {found.largest_difference:.1e} away from row {found.step} of metrics.jsonl; {pictures}. Another "
+            "machine, version or precision, or several processes, change the last digits.",
+            icon=":material/difference:",
+        )
+
+
+def replay_table(found: Replay) -> pd.DataFrame:
+    """One row for each term, and the weighted sum last."""
+    logged = found.logged or {}
+    rows = [
+        {
+            "term": name,
+            "weight": found.weights.get(name),
+            "recomputed": value,
+            "weighted": value * found.weights.get(name, 0.0),
+            "logged": logged.get(name),
+        }
+        for name, value in found.terms.items()
+    ]
+    rows.append({"term": "sum", "weighted": found.loss, "recomputed": found.loss, "logged": logged.get("loss")})
+    return pd.DataFrame(rows)
+
+
+def _replay_columns() -> dict:
+    number = st.column_config.NumberColumn
+    return {name: number(format="%.6f") for name in ("recomputed", "weighted", "logged")} | {
+        "weight": number(format="%.4f")
+    }
 
 
 def ranked_boxes(probe: Probe) -> list[BoxReport]:
@@ -59,42 +142,13 @@ def ranked_boxes(probe: Probe) -> list[BoxReport]:
     return sorted((box for box in probe.report if box.in_loss), key=lambda box: (-box.term, -box.visible))
 
 
-def show_table(probe: Probe, ranked: list[BoxReport]) -> None:
-    """The boxes of the loss, the heaviest first, and their sum beside the loss."""
-    rows = [
-        {
-            "box": box.number,
-            "size": f"{box.height} × {box.width}",
-            "shows": 100 * box.share,
-            "loss": box.loss,
-            "share": box.loss_share,
-        }
-        for box in ranked
-    ]
-    largest = max((box.loss_share for box in ranked), default=0) or 1
-    formats = {
-        "box": st.column_config.NumberColumn(width=40, help="Its place in the paste order, from 0."),
-        "size": st.column_config.TextColumn(width=66, help="Height × width in pixels."),
-        "shows": st.column_config.NumberColumn(format="%.0f %%", width=54, help="Share of its pixels that it shows."),
-        "loss": st.column_config.NumberColumn(format="%.5f", width=64, help="Mean over its pairs of (aˢ − aᵗ)²."),
-        "share": st.column_config.ProgressColumn(
-            format="percent", min_value=0, max_value=largest, help="What it adds, as a share of the structured loss."
-        ),
-    }
-    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=formats, key="table_losses", height=ROWS * 35 + 38)
-    scale = rf"\tfrac{{1}}{{{len(ranked)}}}" if probe.box_reduction == "mean" else ""
-    total = sum(box.term for box in ranked)
-    st.latex(rf"{scale}\textstyle\sum_n \ell_n = {total:.6f} \qquad \mathcal{{L}}_{{sc}} = {probe.structured:.6f}")
-
-
-def show_pair_numbers(a_t: float, a_s: float, box: BoxReport, second: tuple[int, int]) -> None:
-    """What one pair of pixels says, and what it is beside the mean of its box."""
-    squared = (a_s - a_t) ** 2
-    columns = st.columns(4)
-    columns[0].metric("Teacher aᵗ", f"{a_t:.4f}", help=f"With pixel 2, row {second[0]}, column {second[1]}.")
-    columns[1].metric("Student aˢ", f"{a_s:.4f}")
-    columns[2].metric("(aˢ − aᵗ)²", f"{squared:.6f}")
-    columns[3].metric("Beside the box's mean", f"{squared / box.loss:.2f} ×" if box.loss else "–")
+def ranked_or_stop(probe: Probe) -> list[BoxReport]:
+    """`ranked_boxes`; a pair without any pixel in a loss box ends the page with what to do."""
+    ranked = ranked_boxes(probe)
+    if not ranked or not ranked[0].visible:
+        st.info("No loss box shows a pixel. Choose another step or pair, or a run with more boxes.")
+        st.stop()
+    return ranked
 
 
 def ordinal(number: int) -> str:
@@ -104,59 +158,10 @@ def ordinal(number: int) -> str:
     return f"{number}{ {2: 'nd', 3: 'rd'}.get(number, 'th') }"
 
 
-def show_viewer(
-    probe: Probe, number: int, palette: np.ndarray, first: tuple[int, int], second: tuple[int, int] | None
-) -> None:
-    """The mix with its boxes; what the networks predict and which pixels carry the loss lie over it."""
-    colors = paste_colors(len(probe.report))
-    picture_viewer(
-        probe.mixed,
-        key="viewer",
-        title="Mix",
-        label="The mixed picture. Arrow keys move a cursor, Enter takes pixel 1, Shift-Enter pixel 2.",
-        overlays={
-            "Teacher": _class_overlay(probe.teacher, palette),
-            "Student": _class_overlay(probe.student, palette),
-            "Loss per pixel": _heat_overlay(pixel_losses(probe)),
-        },
-        outlines=[
-            Outline(box.number, box.top, box.left, box.height, box.width, colors[box.number], box.in_loss)
-            for box in probe.report
-        ],
-        regions=Regions(
-            probe.owner.numpy(), [f"box {box.number}, {box.visible:,} px shown" for box in probe.report], "no box"
-        ),
-        chosen=number,
-        first=first,
-        second=second,
-        hint="click: pixel 1 · Shift-click: pixel 2",
-        on_pick=lambda pick: method_pickers.take_pixel(probe, pick),
-    )
+def short(value: float) -> str:
+    """A small number so that its first digits show."""
+    return f"{value:.5f}" if value == 0 or not math.isfinite(value) or abs(value) >= 1e-3 else f"{value:.2e}"
 
 
-def heaviest_pixel(probe: Probe, shown: np.ndarray) -> tuple[int, int]:
-    """Of the pixels where `shown` [H, W] is True, the one that carries most of the structured loss."""
-    row, column = np.unravel_index(np.argmax(np.where(shown, pixel_losses(probe), -1.0)), shown.shape)
-    return int(row), int(column)
-
-
-def class_blocks(found: SimilarityMatrices, class_names: tuple[str, ...]) -> list[Block]:
-    """The runs of one class in matrices that are sorted by class."""
-    starts = [0, *(np.flatnonzero(np.diff(found.classes)) + 1).tolist()]
-    stops = [*starts[1:], len(found.classes)]
-    return [Block(class_names[found.classes[start]], start, stop) for start, stop in zip(starts, stops, strict=True)]
-
-
-def _class_overlay(probs, palette: np.ndarray) -> np.ndarray:
-    """The most probable classes in their colours, uint8 [H, W, 4]."""
-    colors = palette[probs.argmax(0).numpy()]
-    return np.dstack([colors, np.full(colors.shape[:2], 255, dtype=np.uint8)])
-
-
-def _heat_overlay(values: np.ndarray) -> np.ndarray:
-    """Values from 0 to their 99.5th percentile from transparent dark to bright, uint8 [H, W, 4]."""
-    top = np.percentile(values[values > 0], 99.5) if (values > 0).any() else 1.0
-    level = (255 * np.clip(values / top, 0, 1)).astype(np.uint8)
-    scale = sample_colorscale("Inferno", list(np.linspace(0, 1, 256)), colortype="tuple")
-    colors = (255 * np.array(scale)).astype(np.uint8)[level]
-    return np.dstack([colors, np.full(level.shape, 255, dtype=np.uint8)])
+def class_names_of(selection: Selection) -> tuple[str, ...]:
+    return method_data.classes(selection.place.run)[0]

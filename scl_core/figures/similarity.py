@@ -13,6 +13,8 @@ SIMILARITY_SCALE = "Cividis"
 DIFFERENCE_SCALE = [[0.0, "#2166AC"], [0.25, "#92C5DE"], [0.5, "#F7F7F7"], [0.75, "#F4A582"], [1.0, "#B2182B"]]
 """Student below the teacher blue, equal white, above red."""
 
+DIFFERENCE = "a<sup>s</sup> − a<sup>t</sup>"
+
 
 @dataclass(frozen=True)
 class Block:
@@ -24,30 +26,56 @@ class Block:
 
 
 def matrix_figure(
-    teacher: np.ndarray, student: np.ndarray, blocks: Sequence[Block] = (), chosen: int | None = None, height: int = 400
+    teacher: np.ndarray,
+    student: np.ndarray,
+    blocks: Sequence[Block] = (),
+    chosen: tuple[int, int] | None = None,
+    squared: bool = True,
+    height: int = 400,
 ) -> go.Figure:
-    """The similarity matrices of teacher and student, eq. 7 of Kim et al. 2020, and student minus teacher.
+    """The similarity matrices of teacher and student, eq. 7 of Kim et al. 2020, and how far they are apart.
 
-    `teacher`, `student` [P, P] with values in [-1, 1]; both share one scale from 0 to 1 (or -1 to 1), the difference
-    has its own, symmetric about 0. `blocks` are named and separated; `chosen` marks one row.
+    `teacher`, `student` [P, P] with values in [-1, 1]. All three panels share one scale where the third is the squared
+    difference; with `squared` False it is student minus teacher, on a scale of its own, symmetric about 0. `blocks` are
+    named and separated; `chosen` marks the cell (row, column). A click on a cell selects a point at x = column,
+    y = row: an invisible one, since clicks on a heatmap itself do not reach Python (streamlit issue 8760).
     """
-    difference = student - teacher
-    figure = _three_panels("teacher  a<sup>t</sup>", "student  a<sup>s</sup>", "student − teacher")
-    for column, values in enumerate((teacher, student, difference), start=1):
-        what = ("a<sup>t</sup>", "a<sup>s</sup>", "a<sup>s</sup> − a<sup>t</sup>")[column - 1]
-        figure.add_heatmap(
-            z=values.astype(np.float32),
-            coloraxis="coloraxis" if column < 3 else "coloraxis2",
-            hovertemplate=f"pixel %{{y}} with pixel %{{x}}<br>{what} = %{{z:.4f}}<extra></extra>",
-            row=1,
-            col=column,
-        )
+    third = np.square(student - teacher) if squared else student - teacher
+    title = "squared difference" if squared else "student − teacher"
+    figure = _three_panels("teacher  a<sup>t</sup>", "student  a<sup>s</sup>", title)
+    names = ("a<sup>t</sup>", "a<sup>s</sup>", "(a<sup>s</sup> − a<sup>t</sup>)²" if squared else DIFFERENCE)
+    for column, values in enumerate((teacher, student, third), start=1):
+        axis = "coloraxis" if squared or column < 3 else "coloraxis2"
+        z = values.astype(np.float32)
+        figure.add_heatmap(z=z, coloraxis=axis, hoverinfo="skip", row=1, col=column)
+        _add_clickable(figure, z, names[column - 1], column)
     _mark_blocks(figure, blocks, len(teacher))
     _show_exactly(figure, 0, 0, *teacher.shape)
     if chosen is not None:
         for column in (1, 2, 3):
-            figure.add_hline(y=chosen, line={"color": "#D55E00", "width": 1.5}, row=1, col=column)
-    return _finish(figure, float(min(teacher.min(), student.min())), float(np.abs(difference).max()), height)
+            _ring(figure, chosen, "", column)
+    _finish(figure, float(min(teacher.min(), student.min())), float(np.abs(third).max()), height)
+    if squared:
+        figure.update_layout(coloraxis={"colorbar": {"len": 0.95, "y": 0.5}})
+    return figure
+
+
+def _add_clickable(figure: go.Figure, values: np.ndarray, name: str, column: int) -> None:
+    """An invisible point on each cell, which can be hovered and clicked."""
+    rows, columns = np.indices(values.shape, dtype=np.int16)
+    figure.add_scattergl(
+        x=columns.ravel(),
+        y=rows.ravel(),
+        customdata=values.ravel(),
+        mode="markers",
+        marker={"color": "rgba(0, 0, 0, 0)", "size": 6},
+        selected={"marker": {"opacity": 0}},
+        unselected={"marker": {"opacity": 0}},
+        hovertemplate=f"pixel %{{y}} with pixel %{{x}}<br>{name} = %{{customdata:.4f}}<extra></extra>",
+        showlegend=False,
+        row=1,
+        col=column,
+    )
 
 
 def row_figure(
@@ -58,11 +86,13 @@ def row_figure(
     first: tuple[int, int] | None = None,
     second: tuple[int, int] | None = None,
     height: int = 320,
+    stride: int = 1,
 ) -> go.Figure:
     """How alike one pixel is to every pixel of its box, in the teacher's and the student's eyes, and the difference.
 
     `teacher`, `student` [h, w], NaN where the box is covered; `top`, `left` the box's place in the picture; `first` the
-    pixel itself and `second` another one, as (row, column) of the picture.
+    pixel itself and `second` another one, as (row, column) of the picture. `stride` is how many rows and columns of
+    the picture lie between two values.
     """
     difference = student - teacher
     figure = _three_panels("teacher  a<sup>t</sup>", "student  a<sup>s</sup>", "student − teacher")
@@ -71,8 +101,8 @@ def row_figure(
             z=values.astype(np.float32),
             x0=left,
             y0=top,
-            dx=1,
-            dy=1,
+            dx=stride,
+            dy=stride,
             coloraxis="coloraxis" if column < 3 else "coloraxis2",
             hoverongaps=False,
             hovertemplate="row %{y}, column %{x}<br>%{z:.4f}<extra></extra>",
@@ -81,8 +111,8 @@ def row_figure(
         )
         for place, label in ((second, "2"), (first, "1")):
             if place is not None:
-                _ring(figure, place, label, column)
-    _show_exactly(figure, top, left, *teacher.shape)
+                _ring(figure, place, label, column, below=place[0] - top < 0.2 * stride * len(teacher))
+    _show_exactly(figure, top, left, stride * teacher.shape[0], stride * teacher.shape[1])
     _finish(figure, _smallest(teacher, student), _largest(difference), height)
     return figure.update_layout(plot_bgcolor="rgba(127, 127, 127, 0.25)")
 
@@ -93,16 +123,16 @@ def _three_panels(*titles: str) -> go.Figure:
     return figure
 
 
-def _ring(figure: go.Figure, place: tuple[int, int], label: str, column: int) -> None:
-    """A ring of two colours and a number: visible on every ground."""
+def _ring(figure: go.Figure, place: tuple[int, int], label: str, column: int, below: bool = False) -> None:
+    """A ring of two colours and a number: visible on every ground; the number `below` it near the upper border."""
     for color, width in (("black", 4), ("white", 2)):
         figure.add_scatter(
             x=[place[1]],
             y=[place[0]],
-            mode="markers+text" if color == "white" else "markers",
+            mode="markers+text" if color == "white" and label else "markers",
             marker={"size": 14, "color": "rgba(0, 0, 0, 0)", "line": {"color": color, "width": width}},
             text=f"<b>{label}</b>",
-            textposition="top right",
+            textposition="bottom right" if below else "top right",
             textfont={"color": "white", "size": 13, "shadow": "0 0 3px black, 0 0 3px black, 0 0 3px black"},
             cliponaxis=False,
             hoverinfo="skip",

@@ -23,14 +23,14 @@ def heatmaps(figure) -> list:
 
 def test_three_matrices_teacher_student_and_student_minus_teacher(pair):
     teacher, student = pair
-    maps = heatmaps(matrix_figure(teacher, student))
+    maps = heatmaps(matrix_figure(teacher, student, squared=False))
     for found, wanted in zip(maps, (teacher, student, student - teacher), strict=True):
         assert np.allclose(found.z, wanted, atol=1e-6) and found.z.dtype == np.float32
 
 
 def test_both_networks_share_one_scale_and_the_difference_is_symmetric(pair):
     teacher, student = pair
-    figure = matrix_figure(teacher, student)
+    figure = matrix_figure(teacher, student, squared=False)
     assert [trace.coloraxis for trace in heatmaps(figure)] == ["coloraxis", "coloraxis", "coloraxis2"]
     assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (0, 1)
     reach = np.abs(student - teacher).max()
@@ -71,3 +71,23 @@ def test_a_row_lies_over_its_box_with_gaps_where_it_is_covered():
 def test_a_box_that_shows_nothing_still_draws():
     nothing = np.full((3, 3), np.nan)
     assert len(heatmaps(row_figure(nothing, nothing))) == 3
+
+
+def test_the_squared_difference_shares_the_one_scale(pair):
+    teacher, student = pair
+    figure = matrix_figure(teacher, student)
+    assert [trace.coloraxis for trace in heatmaps(figure)] == ["coloraxis"] * 3
+    assert np.allclose(heatmaps(figure)[2].z, np.square(student - teacher), atol=1e-6)
+
+
+def test_every_cell_can_be_clicked_and_names_its_row_and_column(pair):
+    points = [trace for trace in matrix_figure(*pair).data if trace.type == "scattergl"]
+    assert len(points) == 3
+    for trace, values in zip(points[:2], pair, strict=True):
+        assert np.allclose(trace.customdata, values[trace.y, trace.x], atol=1e-6)
+
+
+def test_a_stride_spreads_the_values_over_the_picture():
+    figure = row_figure(np.eye(4), np.eye(4), first=(6, 9), stride=3)
+    assert all((trace.dx, trace.dy) == (3, 3) for trace in heatmaps(figure))
+    assert tuple(figure.layout.xaxis.range) == (-0.5, 11.5)

@@ -74,7 +74,7 @@ def test_the_paste_slider_pastes_one_box_after_another(no_runs, open_page):
     checked(app.slider(key="pasted").set_value(4).run())
     assert boxes_drawn(app) == ["box 0", "box 1", "box 2", "box 3"]
     checked(app.slider(key="pasted").set_value(0).run())
-    assert metric(app, "Covered by boxes") == "0.0%" and not app.get("plotly_chart")
+    assert metric(app, "Covered by boxes") == "0.0%" and len(app.get("plotly_chart")) == 1
 
 
 def test_fewer_pasted_boxes_than_the_chosen_one_are_no_error(no_runs, open_page):
@@ -85,24 +85,24 @@ def test_fewer_pasted_boxes_than_the_chosen_one_are_no_error(no_runs, open_page)
 
 
 def test_fewer_boxes_than_are_pasted_are_all_pasted(no_runs, open_page):
-    app = open_page(CUTMIX, pasted="7", box="6")
+    app = open_page(CUTMIX, what_if="true", pasted="7", box="6")
     checked(app.slider(key="boxes").set_value(4).run())
     assert app.slider(key="pasted").value == 4 and app.number_input(key="box").value < 4
     assert boxes_drawn(app) == ["box 0", "box 1", "box 2", "box 3"]
 
 
 def test_an_address_with_impossible_values_shows_the_page(no_runs, open_page):
-    app = open_page(CUTMIX, seed="abc", step="-4", pair="77", boxes="999", box="50", area_mode="none")
+    app = open_page(CUTMIX, seed="abc", step="-4", pair="77", what_if="true", boxes="999", box="50", area_mode="none")
     assert len(boxes_drawn(app)) == 8
 
 
 def test_no_boxes_say_what_to_do(no_runs, open_page):
-    app = open_page(CUTMIX, boxes="0")
+    app = open_page(CUTMIX, what_if="true", boxes="0")
     assert "Move the slider" in app.info[0].value
 
 
 def test_loss_boxes_are_the_last_pasted(no_runs, open_page):
-    app = open_page(CUTMIX, loss_boxes="2", seed="4")
+    app = open_page(CUTMIX, what_if="true", loss_boxes="2", seed="4")
     spec = json.loads(app.get("plotly_chart")[0].proto.spec)
     solid = [trace["name"] for trace in spec["data"] if trace.get("name") and trace["line"]["dash"] == "solid"]
     assert solid == ["box 6", "box 7"]
@@ -171,13 +171,15 @@ def test_order_and_stride_are_said(with_run, open_page):
     assert any("stride" in caption.value for caption in app.caption)
 
 
-def test_a_run_without_checkpoint_says_so(with_run, tmp_runs, monkeypatch, open_page):
+def test_a_run_without_checkpoint_shows_its_untrained_networks(with_run, tmp_runs, monkeypatch, open_page):
     (tmp_runs / NAME).mkdir()
-    for name in ("config.yaml", "status.json", "environment.json", "resolved.txt"):
+    for name in ("config.yaml", "status.json", "environment.json", "resolved.txt", "metrics.jsonl"):
         (tmp_runs / NAME / name).write_bytes((with_run / name).read_bytes())
     monkeypatch.setenv("SCL_RUNS", str(tmp_runs))
     st.cache_data.clear()
-    assert "no checkpoint yet" in open_page(SIMILARITY, run=NAME).info[0].value
+    app = open_page(SIMILARITY, run=NAME, step="1")
+    assert "untrained" in app.info[0].value
+    assert "row 1 of metrics.jsonl" in app.success[0].value, "the first weights are those before step 1"
 
 
 def test_a_damaged_checkpoint_is_told_in_a_line(with_run, tmp_runs, monkeypatch, open_page):

@@ -1,0 +1,195 @@
+"""Whose predictions the Method pages show, loaded once, and what they make of a pair. One network runs at a time."""
+
+import copy
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+import torch
+from torch import nn
+
+from pages.shared import method_data, store
+from pages.shared.method_data import BoxSettings, Place
+from scl_core.checkpoint import find_checkpoint
+from scl_core.config import RunConfig
+from scl_core.dissect import Exact, exact_parts
+from scl_core.errors import UserError
+from scl_core.methods import Method
+from scl_core.models.user_module import load_user_segmenter
+from scl_core.pair_study import Spread, directions, study
+from scl_core.probe import Probe, make_probe
+from scl_core.replay import UNTRAINED, Replay, replay_step
+from scl_core.restore import build_method, restore
+
+OWN = "own module"
+LOCK = threading.Lock()
+"""The cached networks are shared by all sessions."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """`checkpoint` is "last", "best", a step, `UNTRAINED` or `OWN`; `own` the `module:callable` of the last."""
+
+    checkpoint: str
+    own: str | None = None
+
+
+@dataclass
+class Loaded:
+    """Student and teacher in eval mode, the same one twice where there is one; `method` None for one's own network."""
+
+    student: nn.Module
+    teacher: nn.Module
+    method: Method | None
+
+
+def probe(place: Place, networks: Networks, settings: BoxSettings | None = None) -> Probe:
+    """The pair at `place` taken apart, with the boxes that its method draws or with other `settings`.
+
+    Raises `UserError` for a checkpoint that cannot be read and for a network that does not fit.
+    """
+    return _probe(place, networks, *_key(place.run, networks), settings)
+
+
+def parts(place: Place, networks: Networks) -> Exact:
+    """The loss of that probe over every pair, taken apart."""
+    return _parts(place, networks, *_key(place.run, networks))
+
+
+def pair_study(place: Place, networks: Networks, max_pairs: int, parameters: bool) -> Spread:
+    """Draws of `max_pairs` pairs against every pair, also over the network's `parameters`."""
+    return _study(place, networks, *_key(place.run, networks), max_pairs, parameters)
+
+
+def pair_directions(place: Place, networks: Networks, many: tuple[int, ...], parameters: bool):
+    """Mean cosines with the exact gradient for each number of pairs: over pixels, and over parameters if asked."""
+    return _directions(place, networks, *_key(place.run, networks), many, parameters)
+
+
+def replay(place: Place, networks: Networks, settings: Mapping[str, Any] | None = None) -> Replay:
+    """The whole step at `place` in train mode, for a run and one of its checkpoints."""
+    folder, changed = _key(place.run, networks)
+    return _replay(place, folder, changed, tuple(sorted((settings or {}).items())))
+
+
+def step_of(run: str | None, networks: Networks) -> int | None:
+    """After which training step these networks are; None for networks of no run."""
+    if run is None or networks.checkpoint == OWN:
+        return None
+    folder, _ = _key(run, networks)
+    return 0 if folder == UNTRAINED else int(Path(folder).name)
+
+
+def load(run: str | None, networks: Networks) -> Loaded:
+    """The networks; they are shared: hold `LOCK` while they run and change nothing."""
+    return _load(run, networks, *_key(run, networks))
+
+
+def weights_with(method: Method, settings: Mapping[str, Any], step: int) -> dict[str, float]:
+    """The weights of the terms at a step, had the method these settings."""
+    other = copy.copy(method)
+    other.config = replace(method.config, **settings)
+    return other.weights(step)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a checkpoint made of a pair: most probable classes, uint8 [H, W], and the two losses."""
+
+    step: int
+    teacher: np.ndarray
+    student: np.ndarray
+    consistency: float
+    structured: float
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def moment(place: Place, step: int, stamp: int) -> Moment:
+    """The pair at `place` in the eyes of the checkpoint of `step`."""
+    found = probe(place, Networks(str(step)))
+    teacher, student = (probs.argmax(0).to(torch.uint8).numpy() for probs in (found.teacher, found.student))
+    return Moment(step, teacher, student, found.consistency, found.structured)
+
+
+def _key(run: str | None, networks: Networks) -> tuple[str, int]:
+    """The checkpoint's folder and its time, so that a folder that was written anew is read anew."""
+    if run is None or networks.checkpoint in (UNTRAINED, OWN):
+        return UNTRAINED, method_data.stamp(run)
+    which = networks.checkpoint
+    folder = Path(find_checkpoint(store.run_folder(run).path, int(which) if which.isdigit() else which))
+    return str(folder), folder.stat().st_mtime_ns
+
+
+@st.cache_resource(max_entries=2, show_spinner="Loading the networks …")
+def _load(run: str | None, networks: Networks, folder: str, stamp: int) -> Loaded:
+    config, num_classes = method_data.config_of(run), len(method_data.classes(run)[0])
+    if networks.checkpoint == OWN:
+        own = load_user_segmenter(networks.own or "", num_classes).eval()
+        return Loaded(own, own, None)
+    if folder == UNTRAINED:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            method = build_method(config, num_classes).eval()
+    else:
+        method = restore(store.run_folder(run).path, folder).method
+    teacher = method.teacher.model if method.teacher is not None else getattr(method, "second", method.student)
+    return Loaded(method.student.float(), teacher.float(), method)
+
+
+@st.cache_resource(max_entries=6, show_spinner="Taking the step apart …")
+def _probe(place: Place, networks: Networks, folder: str, stamp: int, settings: BoxSettings | None) -> Probe:
+    loaded, config = _load(place.run, networks, folder, stamp), method_data.config_of(place.run)
+    with LOCK:
+        try:
+            return _taken_apart(loaded, config, place, settings)
+        except (RuntimeError, ValueError, TypeError) as error:
+            if networks.checkpoint != OWN:
+                raise
+            raise UserError(f"{networks.own} does not run on this pair: {type(error).__name__}: {error}") from error
+
+
+def _taken_apart(loaded: Loaded, config: RunConfig, place: Place, settings: BoxSettings | None) -> Probe:
+    """By the method itself where it has networks of its own and its own settings, else by the same functions."""
+    if settings is None and loaded.method is not None:
+        found = loaded.method.probe(method_data.batch_of_one(place), place.draws)
+        if found is not None:
+            return found
+    settings = settings or method_data.boxes_of_step(place, config)[0]
+    boxes, pairs = (place.draws.generators((place.pair,), stream)[0] for stream in ("boxes", "pairs"))
+    view_a, view_b = method_data.views(place)
+    return make_probe(loaded.student, loaded.teacher, view_a, view_b, settings, boxes, pairs)
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _parts(place: Place, networks: Networks, folder: str, stamp: int) -> Exact:
+    return exact_parts(_probe(place, networks, folder, stamp, None))
+
+
+@st.cache_data(max_entries=64, show_spinner="Drawing pairs many times …")
+def _study(place: Place, networks: Networks, folder: str, stamp: int, max_pairs: int, parameters: bool) -> Spread:
+    found = _probe(place, networks, folder, stamp, None)
+    student = _load(place.run, networks, folder, stamp).student if parameters else None
+    with LOCK:
+        return study(found, max_pairs, student)
+
+
+@st.cache_data(max_entries=16, show_spinner="Comparing gradients …")
+def _directions(
+    place: Place, networks: Networks, folder: str, stamp: int, many: tuple[int, ...], parameters: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    found = _probe(place, networks, folder, stamp, None)
+    student = _load(place.run, networks, folder, stamp).student if parameters else None
+    with LOCK:
+        return directions(found, many, student)
+
+
+@st.cache_data(max_entries=16, show_spinner="Taking the whole step as training did …")
+def _replay(place: Place, folder: str, stamp: int, settings: tuple[tuple[str, Any], ...]) -> Replay:
+    run = store.run_folder(place.run).path
+    with LOCK:
+        source = method_data.source_of(place.run)
+        return replay_step(run, folder, place.step, place.seed, dict(settings), source)

@@ -1,0 +1,261 @@
+"""The parts of the similarity page: viewer, losses, matrices, maps of a pixel, and what carries the loss."""
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from plotly.colors import sample_colorscale
+
+from pages.shared import method_pixels, method_views
+from pages.shared.method_views import short, show_chart
+from pages.shared.viewer import Outline, Regions, picture_viewer
+from scl_core.dissect import Exact, hard_disagreement, pixel_gradients, similarity_maps
+from scl_core.figures import similarity as figures
+from scl_core.figures.boxes import paste_colors
+from scl_core.figures.parts import class_pair_figure
+from scl_core.figures.similarity import Block
+from scl_core.probe import BoxReport, Probe, SimilarityMatrices, similarity_matrices, similarity_rows
+
+ROWS = 6
+"""Rows of the table of boxes that are visible at once."""
+MOST = 96
+"""Pixels in a matrix: each of its cells can be clicked."""
+MAP_PIXELS = 40_000
+ORDERS = {"class": "by teacher class", "cluster": "by likeness", "raster": "row by row"}
+THIRD = {"squared": "squared, one scale", "signed": "signed, own scale"}
+Place = tuple[int, int]
+
+
+def show_losses(probe: Probe, parts: Exact) -> None:
+    """The two losses of this pair and what they were computed from."""
+    boxes = [box for box in probe.report if box.in_loss]
+    columns = st.columns(4)
+    columns[0].metric(
+        "Structured loss (eq. 10)", f"{probe.structured:.5f}", help=f"Boxes: {probe.box_reduction}. Unweighted."
+    )
+    columns[1].metric("Pixel-wise consistency (eq. 4)", f"{probe.consistency:.5f}", help="Unweighted.")
+    columns[2].metric("Loss boxes", f"{len(boxes)} of {len(probe.report)}")
+    drawn = "every pair" if probe.max_pairs is None else f"at most {probe.max_pairs:,} a box"
+    help = f"Ordered pairs, {drawn}. Over every pair the loss is {parts.loss:.5f}."
+    columns[3].metric("Pixel pairs compared", f"{sum(box.pairs for box in boxes):,}", help=help)
+
+
+def show_table(probe: Probe, ranked: list[BoxReport]) -> None:
+    """The boxes of the loss, the heaviest first, and their sum beside the loss."""
+    rows = [
+        {
+            "box": box.number,
+            "size": f"{box.height} × {box.width}",
+            "shows": 100 * box.share,
+            "loss": box.loss,
+            "hard": None if (hard := hard_disagreement(probe, box.number)) is None else 100 * hard,
+            "share": box.loss_share,
+        }
+        for box in ranked
+    ]
+    largest = max((box.loss_share for box in ranked), default=0) or 1
+    hard = "Hard labels: share of pixel pairs that the two maps see differently, as same or as different class."
+    formats = {
+        "box": st.column_config.NumberColumn(width=38, help="Its place in the paste order, from 0."),
+        "size": st.column_config.TextColumn(width=62, help="Height × width in pixels."),
+        "shows": st.column_config.NumberColumn(format="%.0f %%", width=50, help="Share of its pixels that it shows."),
+        "loss": st.column_config.NumberColumn(format="%.5f", width=60, help="Mean over its pairs of (aˢ − aᵗ)²."),
+        "hard": st.column_config.NumberColumn(format="%.1f %%", width=54, help=hard),
+        "share": st.column_config.ProgressColumn(
+            format="percent", min_value=0, max_value=largest, help="What it adds, as a share of the structured loss."
+        ),
+    }
+    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=formats, key="table_losses", height=ROWS * 35 + 38)
+    scale = rf"\tfrac{{1}}{{{len(ranked)}}}" if probe.box_reduction == "mean" else ""
+    total = sum(box.term for box in ranked)
+    st.latex(rf"{scale}\textstyle\sum_n \ell_n = {total:.6f} \qquad \mathcal{{L}}_{{sc}} = {probe.structured:.6f}")
+
+
+def show_viewer(
+    probe: Probe, parts: Exact, number: int, palette: np.ndarray, first: Place, second: Place | None
+) -> None:
+    """The mix with its boxes; over it what the networks predict, which pixels carry the loss, and its gradient."""
+    colors = paste_colors(len(probe.report))
+    picture_viewer(
+        probe.mixed,
+        key="viewer",
+        title="Mix",
+        label="The mixed picture. Arrow keys move a cursor, Enter takes pixel 1, Shift-Enter pixel 2.",
+        overlays={
+            "Teacher": class_overlay(probe.teacher, palette),
+            "Student": class_overlay(probe.student, palette),
+            "Loss per pixel": heat_overlay(parts.shares),
+            "Gradient": heat_overlay(pixel_gradients(probe)),
+        },
+        outlines=[
+            Outline(box.number, box.top, box.left, box.height, box.width, colors[box.number], box.in_loss)
+            for box in probe.report
+        ],
+        regions=Regions(
+            probe.owner.numpy(), [f"box {box.number}, {box.visible:,} px shown" for box in probe.report], "no box"
+        ),
+        chosen=number,
+        first=first,
+        second=second,
+        hint="click: pixel 1 · Shift-click: pixel 2",
+        on_pick=lambda pick: method_pixels.take(probe, pick),
+    )
+
+
+def show_matrices(probe: Probe, number: int, names: tuple[str, ...], first: Place, second: Place | None) -> None:
+    """Every pixel of the box with every pixel, at a stride that is said."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.subheader(f"Box {number}: every pixel with every pixel")
+        order = _word("Order of the pixels", ORDERS, "order")
+        third = _word("Third matrix", THIRD, "third")
+    found = similarity_matrices(probe, number, MOST, order)
+    box, mean = probe.report[number], np.square(found.student - found.teacher).mean()
+    st.caption(
+        f"{len(found.places)} of {box.visible:,} pixels, every {method_views.ordinal(found.stride)} row and column "
+        f"(stride {found.stride}). Mean of the squared difference over the pairs shown {short(float(mean))}, "
+        f"over the {box.pairs:,} pairs of the loss {short(box.loss)}. Click a cell: the picture marks its two pixels."
+    )
+    blocks = class_blocks(found, names) if order == "class" else ()
+    figure = figures.matrix_figure(
+        found.teacher, found.student, blocks, _cell(found, first, second), squared=third == "squared"
+    )
+    key = f"matrices-{number}-{order}"
+    show_chart(
+        figure,
+        "matrices",
+        f"Similarity matrices of box {number}",
+        385,
+        key=key,
+        on_select=partial(method_pixels.take_cell, key, found.places),
+        selection_mode="points",
+    )
+
+
+def show_pair(probe: Probe, number: int, first: Place, second: Place | None) -> None:
+    """The numbers of the two marked pixels."""
+    box = probe.report[number]
+    st.subheader(f"Pixel 1, row {first[0]}, column {first[1]}: how alike is the rest?")
+    if second is None:
+        st.caption(
+            "Shift-click another pixel of this box, or Shift-Enter on the keyboard, for the numbers of one pair."
+        )
+        return
+    teacher, student = similarity_rows(probe, number, *first)
+    a_t, a_s = (float(values[second[0] - box.top, second[1] - box.left]) for values in (teacher, student))
+    squared = (a_s - a_t) ** 2
+    columns = st.columns(4)
+    columns[0].metric("Teacher aᵗ", f"{a_t:.4f}", help=f"With pixel 2, row {second[0]}, column {second[1]}.")
+    columns[1].metric("Student aˢ", f"{a_s:.4f}")
+    columns[2].metric("(aˢ − aᵗ)²", f"{squared:.6f}")
+    whole = box.loss * box.visible**2 if probe.max_pairs is None else None
+    share = f"{squared / whole:.1e} of the box's loss" if whole else "of the mean pair"
+    columns[3].metric(
+        "Beside the box's mean", f"{squared / box.loss:.2f} ×" if box.loss else "–", share, delta_color="off",
+        delta_arrow="off", help="A pair as heavy as the mean one is 1 ×; its share is that over all pairs.",
+    )  # fmt: skip
+
+
+def show_maps(probe: Probe, number: int, first: Place, second: Place | None) -> None:
+    """One line of the matrices laid over the box or the whole picture, pixel for pixel; pinned pixels below it."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        where = _word("Similarity over", {"box": "the box", "picture": "the whole picture"}, "over")
+        st.button(
+            "Pin pixel 1",
+            key="pin",
+            icon=":material/keep:",
+            on_click=method_pixels.pin,
+            args=(first, probe.owner.shape),
+        )
+        pins = method_pixels.pinned(probe.owner.shape)
+        if pins:
+            st.button("Unpin all", key="unpin", on_click=method_pixels.put, args=("pins", ""))
+    if where == "box":
+        box = probe.report[number]
+        figure = figures.row_figure(*similarity_rows(probe, number, *first), box.top, box.left, first, second)
+        height = 70 + round(min(290 * box.height / box.width, 380))
+        show_chart(figure, "row", f"Similarity of one pixel to the pixels of box {number}", max(height, 190))
+    else:
+        show_whole_map(probe, first, second, "row")
+    for index, place in enumerate(pins):
+        st.markdown(f"**Pinned: row {place[0]}, column {place[1]}**, over the whole picture")
+        show_whole_map(probe, place, None, f"pin{index}")
+
+
+def show_whole_map(probe: Probe, first: Place, second: Place | None, name: str) -> None:
+    """How alike one pixel is to every pixel of the mix."""
+    stride = int(np.ceil((probe.owner.numel() / MAP_PIXELS) ** 0.5))
+    maps = [values[::stride, ::stride] for values in similarity_maps(probe, *first)]
+    figure = figures.row_figure(*maps, 0, 0, first, second, stride=stride)
+    height, width = probe.owner.shape
+    show_chart(figure, name, "Similarity of one pixel to the whole picture", max(70 + round(320 * height / width), 190))
+    if stride > 1:
+        st.caption(f"Every {method_views.ordinal(stride)} row and column is drawn.")
+
+
+def show_parts(probe: Probe, parts: Exact, number: int, names: tuple[str, ...]) -> None:
+    """The loss by pairs of classes and by pixels, and that both add up to it."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.subheader("Which classes carry the loss?")
+        which = _word("Of", {"all": "all boxes", "box": "this box"}, "parts_of")
+    left, right = st.columns([3, 2], gap="large")
+    matrix = parts.class_pairs if which == "all" else parts.boxes[number]
+    with left:
+        if matrix.sum() > 0:
+            show_chart(class_pair_figure(matrix, names), "classes", "Share of the loss by pairs of classes", 380)
+        else:
+            st.info("There is no loss to share: student and teacher agree on every pair.")
+    with right:
+        st.markdown("Exact, over every pair, in the reduction of the run:")
+        sums = {
+            r"\sum_i r_i": (parts.shares.sum(), "the pixels of the heat map “Loss per pixel”"),
+            r"\sum_{cd} E_{cd}": (parts.class_pairs.sum(), "the pairs of the teacher's classes"),
+            r"\mathcal{L}_{sc}": (parts.loss, "the loss itself, by the function of training"),
+        }
+        for symbol, (value, words) in sums.items():
+            st.latex(rf"{symbol} = {value:.8f}")
+            st.caption(words)
+        own = np.trace(parts.class_pairs) / parts.loss if parts.loss else 0.0
+        st.caption(f"{own:.0%} of the loss is between pixels of one class, {1 - own:.0%} across classes.")
+
+
+def heaviest_pixel(parts: Exact, shown: np.ndarray) -> Place:
+    """Of the pixels where `shown` [H, W] is True, the one that carries most of the structured loss."""
+    row, column = np.unravel_index(np.argmax(np.where(shown, parts.shares, -1.0)), shown.shape)
+    return int(row), int(column)
+
+
+def class_blocks(found: SimilarityMatrices, class_names: tuple[str, ...]) -> list[Block]:
+    """The runs of one class in matrices that are sorted by class."""
+    starts = [0, *(np.flatnonzero(np.diff(found.classes)) + 1).tolist()]
+    stops = [*starts[1:], len(found.classes)]
+    return [Block(class_names[found.classes[start]], start, stop) for start, stop in zip(starts, stops, strict=True)]
+
+
+def class_overlay(probs, palette: np.ndarray) -> np.ndarray:
+    """The most probable classes in their colours, uint8 [H, W, 4]."""
+    colors = palette[probs.argmax(0).numpy()]
+    return np.dstack([colors, np.full(colors.shape[:2], 255, dtype=np.uint8)])
+
+
+def heat_overlay(values: np.ndarray) -> np.ndarray:
+    """Values from 0 to their 99.5th percentile from dark to bright, uint8 [H, W, 4]."""
+    top = np.percentile(values[values > 0], 99.5) if (values > 0).any() else 1.0
+    level = (255 * np.clip(values / top, 0, 1)).astype(np.uint8)
+    scale = sample_colorscale("Inferno", list(np.linspace(0, 1, 256)), colortype="tuple")
+    colors = (255 * np.array(scale)).astype(np.uint8)[level]
+    return np.dstack([colors, np.full(level.shape, 255, dtype=np.uint8)])
+
+
+def _cell(found: SimilarityMatrices, first: Place, second: Place | None) -> Place | None:
+    """Where the two marked pixels meet in the matrices, if both are among the pixels taken."""
+    at = {tuple(place): index for index, place in enumerate(found.places.tolist())}
+    return (at[first], at[second]) if second and first in at and second in at else None
+
+
+def _word(label: str, words: dict[str, str], key: str) -> str:
+    """One of a few words that lives in the address; the first is the default."""
+    return st.segmented_control(
+        label, list(words), default=next(iter(words)), required=True, key=key, bind="query-params",
+        format_func=words.get, label_visibility="collapsed",
+    )  # fmt: skip
