@@ -22,8 +22,7 @@ ROWS = 6
 MOST = 96
 """Pixels in a matrix: each of its cells can be clicked."""
 MAP_PIXELS = 40_000
-ORDERS = {"class": "by teacher class", "cluster": "by likeness", "raster": "row by row"}
-THIRD = {"squared": "squared, one scale", "signed": "signed, own scale"}
+ORDERS = {"by class": "class", "by likeness": "cluster", "row by row": "raster"}
 Place = tuple[int, int]
 
 
@@ -107,8 +106,8 @@ def show_matrices(probe: Probe, number: int, names: tuple[str, ...], first: Plac
     """Every pixel of the box with every pixel, at a stride that is said."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.subheader(f"Box {number}: every pixel with every pixel")
-        order = _word("Order of the pixels", ORDERS, "order")
-        third = _word("Third matrix", THIRD, "third")
+        order = ORDERS[_word("Order of the pixels", list(ORDERS), "order")]
+        third = _word("Third matrix", ["squared", "signed"], "third")
     found = similarity_matrices(probe, number, MOST, order)
     box, mean = probe.report[number], np.square(found.student - found.teacher).mean()
     st.caption(
@@ -159,7 +158,7 @@ def show_pair(probe: Probe, number: int, first: Place, second: Place | None) -> 
 def show_maps(probe: Probe, number: int, first: Place, second: Place | None) -> None:
     """One line of the matrices laid over the box or the whole picture, pixel for pixel; pinned pixels below it."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        where = _word("Similarity over", {"box": "the box", "picture": "the whole picture"}, "over")
+        where = _word("Similarity over", ["box", "picture"], "over")
         st.button(
             "Pin pixel 1",
             key="pin",
@@ -197,9 +196,9 @@ def show_parts(probe: Probe, parts: Exact, number: int, names: tuple[str, ...]) 
     """The loss by pairs of classes and by pixels, and that both add up to it."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.subheader("Which classes carry the loss?")
-        which = _word("Of", {"all": "all boxes", "box": "this box"}, "parts_of")
+        which = _word("Of", ["all boxes", "this box"], "classes_of")
     left, right = st.columns([3, 2], gap="large")
-    matrix = parts.class_pairs if which == "all" else parts.boxes[number]
+    matrix = parts.class_pairs if which == "all boxes" else parts.boxes[number]
     with left:
         if matrix.sum() > 0:
             show_chart(class_pair_figure(matrix, names), "classes", "Share of the loss by pairs of classes", 380)
@@ -253,9 +252,8 @@ def _cell(found: SimilarityMatrices, first: Place, second: Place | None) -> Plac
     return (at[first], at[second]) if second and first in at and second in at else None
 
 
-def _word(label: str, words: dict[str, str], key: str) -> str:
-    """One of a few words that lives in the address; the first is the default."""
+def _word(label: str, words: list[str], key: str) -> str:
+    """One of a few words, the first at first. They stand in the address as they are, so they have no other label."""
     return st.segmented_control(
-        label, list(words), default=next(iter(words)), required=True, key=key, bind="query-params",
-        format_func=words.get, label_visibility="collapsed",
-    )  # fmt: skip
+        label, words, default=words[0], required=True, key=key, bind="query-params", label_visibility="collapsed"
+    )

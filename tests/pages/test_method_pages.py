@@ -167,7 +167,7 @@ def test_a_pixel_that_the_box_does_not_show_is_replaced_by_one_that_it_does(with
 
 
 def test_order_and_stride_are_said(with_run, open_page):
-    app = open_page(SIMILARITY, run=NAME, order="raster")
+    app = open_page(SIMILARITY, run=NAME, order="row by row")
     assert any("stride" in caption.value for caption in app.caption)
 
 
