@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from scl_core.storage.plain_yaml import to_yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
 TRAINER = "scl_core.train"
+QUEUE = "scl_core.in_turn"
 KILL_SECONDS = 10.0
 
 _started: list[subprocess.Popen] = []
@@ -62,6 +64,29 @@ def launch(config: dict[str, Any], run_dir: str | Path, processes: int = 1, modu
     return run
 
 
+def launch_in_turn(configs: dict[str | Path, dict[str, Any]]) -> list[RunFolder]:
+    """Start new runs one after the other, by run folder, from a process that outlives this one; returns at once.
+
+    A run that waits is "queued"; when one does not finish, those after it do not begin. Raises as `launch`, and then
+    starts nothing.
+    """
+    runs = [RunFolder(os.path.abspath(run_dir)) for run_dir in configs]
+    with contextlib.ExitStack() as stack:
+        for run in {run.path.parent: run for run in runs}.values():
+            stack.enter_context(starting(run))
+        for run in runs:
+            check_name(run.path)
+            refuse_active(run)
+            RunFolder.refuse_existing(run.path)
+        for run, config in zip(runs, configs.values(), strict=True):
+            replace_file(run.launch_file(".yaml"), to_yaml(config).encode())
+        queue = start(runs[0], [sys.executable, "-m", QUEUE, *(str(run.path) for run in runs)])
+        for before, run in pairwise(runs):
+            waiting = describe_process(queue.pid) | {"waiting": f"waits for run {before.name}"}
+            write_json_atomic(run.launch_file(".json"), waiting)
+    return runs
+
+
 def resume(run_dir: str | Path, processes: int = 1, module: str = TRAINER) -> RunFolder:
     """Go on with a run from its last checkpoint. Raises `UserError` when it is active or finished, or there is none."""
     run = RunFolder.open(os.path.abspath(run_dir))
@@ -81,14 +106,19 @@ def starting(run: RunFolder) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with os.fdopen(open_regular(folder / "lock", os.O_RDWR | os.O_CREAT)) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        status = run.status()
-        if status.active:
-            where = f"process {status.pid} on {status.host}"
-            raise UserError(f"run {run.name} was already started: it is {status.state} ({where})")
+        refuse_active(run)
         yield
 
 
-def start(run: RunFolder, command: list[str]) -> None:
+def refuse_active(run: RunFolder) -> None:
+    """Raise `UserError` when a process works on the run."""
+    status = run.status()
+    if status.active:
+        where = f"process {status.pid} on {status.host}"
+        raise UserError(f"run {run.name} was already started: it is {status.state} ({where})")
+
+
+def start(run: RunFolder, command: list[str]) -> subprocess.Popen:
     """Start the process in a session of its own; what it prints is appended to the launch log."""
     reap()
     with os.fdopen(open_regular(run.launch_file(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as log:
@@ -104,6 +134,7 @@ def start(run: RunFolder, command: list[str]) -> None:
     with _started_guard:
         _started.append(child)
     write_json_atomic(run.launch_file(".json"), describe_process(child.pid, command))
+    return child
 
 
 def reap() -> int:

@@ -28,6 +28,8 @@ LAYERS = [
     {"methods"},
     {"config"},
     {"command_line", "restore"},
+    {"in_turn"},
+    {"demo"},
     {"evaluate", "predict"},
     {"training"},
     {"train"},

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.shared import run_detail, run_table, store
+from pages.shared import demo_panel, run_detail, run_table, store
 from pages.shared.words import plain_name
 
 
@@ -10,8 +10,14 @@ def show_empty() -> None:
     """The first look at the app: what to do next."""
     with st.container(border=True):
         st.subheader("No run yet")
-        st.write("A run on the built-in drawn scenes needs no data, and its curves appear while it trains.")
-        if st.button("Launch the first run", type="primary", icon=":material/rocket_launch:"):
+        st.write(
+            "The demo trains a network twice on street scenes that the program draws: from 12 labeled pictures alone, "
+            "and with 188 unlabeled ones beside them. Then it compares the two, class by class."
+        )
+        demo_panel.show_offer()
+        st.divider()
+        st.write("Or choose data, method and settings yourself.")
+        if st.button("Launch the first run", icon=":material/rocket_launch:"):
             st.switch_page("pages/runs/launch.py")
         st.caption("Runs that are started in a terminal appear here too. They are read from this folder:")
         st.code(str(store.runs_root().resolve()), language=None)
@@ -23,6 +29,7 @@ def show_missing(name: str) -> None:
     st.code(plain_name(name), language=None)
 
 
+demo_panel.go_on()
 head = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom")
 head.title("Runs", width="content")
 runs = store.summaries()
@@ -32,6 +39,7 @@ if not runs:
 if head.button("New run", icon=":material/add:"):
     st.switch_page("pages/runs/launch.py")
 
+demo_panel.show_progress()
 names = [run.name for run in runs]
 wanted = st.session_state.get("run") or st.query_params.get("run")
 if wanted and wanted not in names:

@@ -61,7 +61,7 @@ def derive_status(
     starting = is_newer(launched, process)
     if starting and is_alive(launched):
         state = "stopping" if same(stop_asked, launched) else "queued"
-        return about(launched, recorded, state, "its process is starting", alive=True)
+        return about(launched, recorded, state, launched.get("waiting") or "its process is starting", alive=True)
     if recorded is None and starting:
         if same(stop_asked, launched):
             return about(launched, None, "stopped", "stopped before it began", alive=False)

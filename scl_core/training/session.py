@@ -167,6 +167,11 @@ def load_last(run: RunFolder, method: Method, optimizer: torch.optim.Optimizer) 
         return 0
     stored = read_checkpoint(find_checkpoint(run.path, "last"))
     refuse_other_method(stored, method.config.name)
+    if "optimizer" not in stored.tensors:
+        raise UserError(
+            f"run {run.name} cannot be resumed: its checkpoint of step {stored.step} holds the networks alone; "
+            f"to start a new run from them: --model.weights {run.path}"
+        )
     method.load_tensors(stored.tensors, stored.step)
     load_optimizer_tensors(optimizer, stored.tensors["optimizer"])
     if method.recalibrates:
