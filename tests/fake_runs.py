@@ -29,12 +29,12 @@ def write_run(
     run = root / name
     run.mkdir(parents=True)
     settings = {"seed": seed, "device": "cpu", "run_dir": str(run), "data": {"name": "scenes", "labeled": 12}}
-    settings |= {"method": {"name": method, "structured_weight": 2.0 + gain}, "train": {"steps": steps}}
+    settings |= {"method": {"name": method, "structured_weight": 2.0 + gain}, "train": {"steps": steps, "batch_labeled": 4}}
     (run / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     write_json(
         run / "environment.json", {"torch": "2.13.0", "world_size": 1, "argv": ["python", "-m", "scl_core.train"]}
     )
-    (run / "resolved.txt").write_text("[labeled]\nscene 0\n")
+    (run / "resolved.txt").write_text("[labeled] 12\nscene 0\n")
     status = {"state": state, "step": step, "steps": steps} | ({"reason": reason} if reason else {})
     write_json(run / "status.json", status)
     (run / "log.txt").write_text("".join(f"{n}/{steps}  loss {1 / n:.4f}\n" for n in range(1, step + 1, 10)))

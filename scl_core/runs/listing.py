@@ -1,6 +1,8 @@
 """The runs of a folder at a glance: fast for hundreds, and one broken folder never hides the others."""
 
+import contextlib
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -9,10 +11,13 @@ from typing import Any, TypeVar
 
 from scl_core.errors import UserError
 from scl_core.runs.folder import LAUNCH_FOLDER, RunFolder
+from scl_core.runs.notes import FILE as NOTES_FILE
+from scl_core.runs.notes import Notes, read_notes
 from scl_core.runs.status import RunStatus
 
 RUN_FILES = ("config.yaml", "status.json", "process.json")
 KEPT = 16384
+LABELED_LINE = re.compile(r"^\[labeled\] (\d{1,9})$", re.MULTILINE)
 
 Value = TypeVar("Value")
 
@@ -22,6 +27,7 @@ class RunSummary:
     """One run in a list. `last` and `best` are the mIoU on the validation list by network; `name` is safe to show.
 
     `problem` says why the settings or scores cannot be read; `bad_lines` counts lines of the scores that are no row.
+    `epoch` is how often each labeled picture has been drawn so far, on average.
     """
 
     path: Path
@@ -35,6 +41,13 @@ class RunSummary:
     best: dict[str, float] = field(default_factory=dict)
     problem: str | None = None
     bad_lines: int = 0
+    epoch: float | None = None
+    notes: Notes = Notes()
+
+    @property
+    def counting(self) -> str | None:
+        """The network that counts: the first of those that are evaluated."""
+        return next(iter(self.best), None)
 
 
 class RunList(list):
@@ -85,9 +98,15 @@ def summarise(path: str | Path) -> RunSummary:
 
     config = attempt(settings_in_short, "config.yaml", {})
     last, best, bad_lines = attempt(scores, "evaluations.jsonl", ({}, {}, 0))
-    config = config | {"steps": status.steps or config.get("steps")}
-    problem = "; ".join(problems) or None
-    return RunSummary(run.path, run.name, status, **config, last=last, best=best, problem=problem, bad_lines=bad_lines)
+    batch = config.pop("batch_labeled", None)
+    labeled = attempt(labeled_count, "resolved.txt", 0) if status.step and batch else 0
+    more = {
+        "steps": status.steps or config.pop("steps", None),
+        "epoch": status.step * batch / labeled if labeled else None,
+        "notes": attempt(notes_of, NOTES_FILE, Notes()),
+        "problem": "; ".join(problems) or None,
+    }
+    return RunSummary(run.path, run.name, status, **(config | more), last=last, best=best, bad_lines=bad_lines)
 
 
 def reader_of(reader: Callable[[RunFolder], Value], run: RunFolder, name: str) -> Value:
@@ -120,7 +139,21 @@ def settings_in_short(run: RunFolder) -> dict[str, Any]:
         "data": named("data", "name", str),
         "seed": seed if type(seed) is int else None,
         "steps": named("train", "steps", int),
+        "batch_labeled": named("train", "batch_labeled", int),
     }
+
+
+def notes_of(run: RunFolder) -> Notes:
+    """What a person wrote about the run."""
+    return read_notes(run.path)
+
+
+def labeled_count(run: RunFolder) -> int:
+    """Labeled pictures of the run; 0 where its lists do not say."""
+    with contextlib.suppress(UserError):
+        found = LABELED_LINE.search(run.resolved())
+        return int(found[1]) if found else 0
+    return 0
 
 
 def scores(run: RunFolder) -> tuple[dict[str, float], dict[str, float], int]:
