@@ -10,6 +10,7 @@ SECTIONS = {
     "Runs": [
         st.Page("pages/runs/overview.py", title="Overview", icon=":material/table_rows:", default=True),
         st.Page("pages/runs/launch.py", title="Launch", icon=":material/rocket_launch:"),
+        st.Page("pages/runs/curves.py", title="Curves", icon=":material/show_chart:"),
         st.Page("pages/runs/compare.py", title="Compare", icon=":material/compare_arrows:"),
     ],
     "Images": [

@@ -11,11 +11,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from scl_core import demo
+from scl_core import demo, launch
 from scl_core.checkpoint import read_checkpoint, save_checkpoint, update_best
+from scl_core.config import to_dict
 from scl_core.runs import RunFolder
 from scl_core.storage.plain_yaml import to_yaml
 
@@ -23,11 +25,22 @@ KEPT_FILES = ("environment.json", "resolved.txt", "metrics.jsonl", "evaluations.
 KEPT_FOLDERS = ("evaluations", "predictions")
 REASON = "recorded for the demo with its evaluated weights alone: it can be looked at, not resumed"
 DIGITS = 6
+NARROW_DECODER = 12
+
+
+def recorded_settings(method: str) -> dict[str, Any]:
+    """The demo's settings of this method, made small."""
+    config = to_dict(demo.settings(method))
+    config["model"]["decoder_channels"] = NARROW_DECODER
+    if method == "supervised":
+        config["method"]["ema_decay"] = None
+    return config
 
 
 def train(root: Path) -> None:
     """Train both runs; returns when both have finished."""
-    demo.start(root)
+    names = zip(demo.NAMES, demo.METHODS, strict=True)
+    launch.launch_in_turn({root / name: recorded_settings(method) for name, method in names})
     while not all(status.state == "finished" for status in demo.statuses(root)):
         if not any(status.active for status in demo.statuses(root)):
             raise SystemExit(f"the demo did not finish: {demo.statuses(root)}")
@@ -48,10 +61,7 @@ def keep(run: RunFolder, target: Path) -> None:
     status = run.status()
     words = {"state": "finished", "step": status.step, "steps": status.steps, "reason": REASON}
     (target / "status.json").write_text(json.dumps(words) + "\n")
-    for step in run.checkpoints():
-        keep_checkpoint(run, step, target)
-    best = run.best()
-    update_best(target, best["step"], best["mean_iou"], best["network"])
+    keep_checkpoint(run, status.step, target)
 
 
 def shorten_numbers(file: Path) -> None:
@@ -69,7 +79,10 @@ def keep_checkpoint(run: RunFolder, step: int, target: Path) -> None:
         for file, tensors in stored.tensors.items()
     }
     info = {key: stored.manifest[key] for key in ("torch", "threads", "world_size")} | {"resumable": False}
-    save_checkpoint(target, step, halved, stored.state, info, keep_last=len(run.checkpoints()))
+    save_checkpoint(target, step, halved, stored.state, info)
+    counting = "teacher" if "teacher" in halved else "student"
+    score = next(row["mean_iou"] for row in run.evaluations() if (row["step"], row["network"]) == (step, counting))
+    update_best(target, step, score, counting)
 
 
 def main(arguments: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.shared import demo_panel, run_detail, run_table, store
+from pages.shared import demo_panel, run_detail, run_notes, run_table, store
 from pages.shared.words import plain_name
 
 
@@ -33,8 +33,13 @@ demo_panel.go_on()
 head = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom")
 head.title("Runs", width="content")
 runs = store.summaries()
+run_notes.show_last_action()
+if st.session_state.pop("leave_run", False):
+    st.session_state["run"] = None
+    st.query_params.pop("run", None)
 if not runs:
     show_empty()
+    run_notes.show_archive()
     st.stop()
 if head.button("New run", icon=":material/add:"):
     st.switch_page("pages/runs/launch.py")
@@ -65,3 +70,4 @@ picked = row.selectbox(
 )
 if picked:
     run_detail.show(next(run for run in runs if run.name == picked), row)
+run_notes.show_archive()

@@ -1,6 +1,9 @@
 """The table of runs. A row is turned into the run's name at once: row numbers change when runs come and go."""
 
+import re
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -15,32 +18,59 @@ def state_of(summary: RunSummary) -> str:
     return UNREADABLE if summary.problem and summary.method is None else summary.status.state
 
 
-def matches(summary: RunSummary, text: str, states: list[str], methods: list[str]) -> bool:
-    """Whether a run passes the filters; an empty filter lets everything pass, words may come in any order."""
-    words = " ".join([summary.name, summary.method or "", summary.data or ""]).lower()
+def matches(summary: RunSummary, text: str, states: list[str], methods: list[str], tags: list[str]) -> bool:
+    """Whether a run passes the filters: every word of `text`, a regular expression, is found in what names the run."""
+    named = [summary.name, summary.method or "", summary.data or "", *summary.notes.tags, summary.notes.note]
     return (
-        all(word in words for word in text.lower().split())
+        all(pattern(word).search(" ".join(named)) for word in text.split())
         and (not states or state_of(summary) in states)
         and (not methods or summary.method in methods)
+        and set(tags) <= set(summary.notes.tags)
     )
+
+
+def pattern(word: str) -> re.Pattern:
+    """A regular expression, or the word letter by letter where it is none; upper and lower case are one."""
+    try:
+        return re.compile(word, re.IGNORECASE)
+    except re.error:
+        return re.compile(re.escape(word), re.IGNORECASE)
 
 
 def filtered(runs: list[RunSummary]) -> list[RunSummary]:
     """The row of filters, and the runs that pass them. The filters are part of the page's address."""
-    text, states, methods = st.columns([2, 1, 1])
-    wanted = text.text_input(
-        "Filter", key="filter", bind="query-params", placeholder="words of the name, data or method"
-    )
-    present = sorted({run.method for run in runs if run.method})
+    text, states, methods, tags, order = st.columns([3, 2, 2, 2, 2])
+    help = "Words in any order, each a regular expression, looked for in name, method, data, tags and note."
+    wanted = text.text_input("Filter", key="filter", bind="query-params", placeholder="camvid s[0-3]$", help=help)
     with states:
-        chosen_states = st.multiselect(
-            "State", list(STATE_SIGNS), key="states", bind="query-params", placeholder="all states"
-        )
+        chosen_states = choose("State", list(STATE_SIGNS), "states")
     with methods:
-        chosen_methods = st.multiselect(
-            "Method", present, key="methods", bind="query-params", placeholder="all methods"
-        )
-    return [run for run in runs if matches(run, wanted or "", chosen_states, chosen_methods)]
+        chosen_methods = choose("Method", sorted({run.method for run in runs if run.method}), "methods")
+    with tags:
+        chosen_tags = choose("Tag", sorted({tag for run in runs for tag in run.notes.tags}), "tags")
+    with order:
+        first = st.selectbox("Sort by", list(ORDERS), key="sort", bind="query-params")
+    passing = [run for run in runs if matches(run, wanted or "", chosen_states, chosen_methods, chosen_tags)]
+    return sorted(passing, key=ORDERS[first], reverse=True)
+
+
+def choose(label: str, options: list[str], key: str) -> list[str]:
+    """One of the filters; empty lets everything pass."""
+    return st.multiselect(label, options, key=key, bind="query-params", placeholder="all")
+
+
+def score(summary: RunSummary, kind: str) -> float:
+    """The best or last score of the network that counts; without one a run comes last."""
+    return getattr(summary, kind).get(summary.counting, -1.0)
+
+
+ORDERS: dict[str, Callable[[RunSummary], Any]] = {
+    "Newest name": lambda run: run.name,
+    "Best mIoU": lambda run: score(run, "best"),
+    "Last mIoU": lambda run: score(run, "last"),
+    "Step": lambda run: run.status.step or 0,
+    "State": lambda run: run.status.state,
+}
 
 
 def table_of(runs: list[RunSummary]) -> pd.DataFrame:
@@ -50,11 +80,16 @@ def table_of(runs: list[RunSummary]) -> pd.DataFrame:
     for run in runs:
         row = {"State": state_label(state_of(run)), "Run": plain_name(run.name), "Method": run.method, "Data": run.data}
         row["Step"] = None if run.status.step is None else f"{run.status.step} / {run.steps or '?'}"
+        row["Epoch"] = run.epoch
         for network in networks:
             row[f"Best {network}"] = scaled(run.best.get(network))
             row[f"Last {network}"] = scaled(run.last.get(network))
+        row["Tags"] = [plain_name(tag) for tag in run.notes.tags]
+        row["Note"] = plain_name(run.notes.note.partition("\n")[0])
         rows.append(row)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    unused = [name for name in ("Tags", "Note") if rows and not any(row[name] for row in rows)]
+    return table.drop(columns=unused)
 
 
 def scaled(share: float | None) -> float | None:
@@ -98,13 +133,14 @@ def show_table(runs: list[RunSummary], picked: str | None) -> None:
     table = table_of(runs)
     number, help = st.column_config.NumberColumn, "mIoU in percent on the validation list"
     scores = [column for column in table if column.startswith(("Best ", "Last "))]
+    epochs = number("Epoch", format="%.1f", help="How often each labeled picture has been drawn, on average")
     rows = [names.index(picked)] if picked in names else []
     st.dataframe(
         table,
         key=key,
         hide_index=True,
         placeholder="–",
-        column_config={name: number(name, format="%.1f", help=help) for name in scores},
+        column_config={name: number(name, format="%.1f", help=help) for name in scores} | {"Epoch": epochs},
         on_select=partial(pick_row, key, names),
         selection_mode="single-row",
         selection_default={"selection": {"rows": rows, "columns": [], "cells": []}},

@@ -9,6 +9,8 @@ from scl_core import launch
 from scl_core.errors import UserError
 from scl_core.runs import Records, RunFolder, RunList, list_runs
 
+KEPT_METRICS = 24
+
 
 def runs_root() -> Path:
     """The folder that holds the runs: `SCL_RUNS` of the environment, or `runs` where the app was started."""
@@ -42,7 +44,9 @@ def run_folder(name: str) -> RunFolder:
 
 def metrics(run: RunFolder) -> Records:
     """The metrics of a run, of which a later call in the same session reads only the new lines."""
-    path, known = st.session_state.get("metrics", (None, None))
-    records = run.metrics(known if path == run.path else None)
-    st.session_state["metrics"] = (run.path, records)
+    known = st.session_state.setdefault("metrics", {})
+    records = run.metrics(known.pop(run.path, None))
+    known[run.path] = records
+    while len(known) > KEPT_METRICS:
+        known.pop(next(iter(known)))
     return records

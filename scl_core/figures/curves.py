@@ -59,7 +59,7 @@ def downsample(steps: np.ndarray, values: np.ndarray, limit: int = MAX_POINTS) -
     return steps[kept], values[kept]
 
 
-def _add_line(
+def add_line(
     figure: go.Figure, label: str, index: int, steps: np.ndarray, values: np.ndarray, smoothing: float
 ) -> None:
     """Add one curve; a smoothed one keeps its raw line, thin and pale, behind it."""
@@ -86,28 +86,17 @@ def loss_curves(
     figure = go.Figure()
     for index, term in enumerate(loss_terms(records) if terms is None else terms):
         label = "loss (weighted total)" if term == "loss" else term
-        _add_line(figure, label, index, *series(records, term), smoothing)
+        add_line(figure, label, index, *series(records, term), smoothing)
     if not records:
         empty(figure, "No step has been recorded yet.")
     figure.update_yaxes(type="log" if log_scale else "linear")
     return finish(figure, "Loss terms", "step", "loss (unitless)")
 
 
-def run_curves(
-    runs: Mapping[str, Sequence[Record]], key: str, smoothing: float = 0.0, log_scale: bool = False
-) -> go.Figure:
-    """One recorded key, say `loss`, of several runs over their steps; `runs` maps a label to a run's records."""
-    figure = go.Figure()
-    for index, (label, records) in enumerate(runs.items()):
-        _add_line(figure, label, index, *series(records, key), smoothing)
-    figure.update_yaxes(type="log" if log_scale else "linear")
-    return finish(figure, plain(key), "step", f"{plain(key)} (unitless)")
-
-
 def learning_rate_curve(records: Sequence[Record]) -> go.Figure:
     """Learning rate of one run over its steps."""
     figure = go.Figure()
-    _add_line(figure, "learning rate", 0, *series(records, "learning_rate"), 0.0)
+    add_line(figure, "learning rate", 0, *series(records, "learning_rate"), 0.0)
     figure.update_yaxes(rangemode="tozero", exponentformat="power")
     figure.update_traces(showlegend=False)
     if not records:

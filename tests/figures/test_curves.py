@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scl_core.figures import curves
+from scl_core.figures import curves, run_groups
 
 ROWS = [
     {"step": 1, "loss": 3.0, "supervised": 2.0, "structured": 0.1, "learning_rate": 0.01, "seconds": 0.5},
@@ -95,7 +95,7 @@ def test_mean_iou_curves_are_in_percent_one_line_for_each_network():
 
 
 def test_a_run_name_is_drawn_letter_for_letter():
-    figure = curves.run_curves({"<b>bold</b> & co": ROWS}, "loss")
+    figure = run_groups.overlay({"<b>bold</b> & co": run_groups.curve(ROWS, "loss")}, "loss")
     assert figure.data[0].name == "&lt;b&gt;bold&lt;/b&gt; &amp; co"
 
 

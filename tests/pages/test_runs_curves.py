@@ -1,0 +1,85 @@
+"""The curves of several runs: empty states, every control, groups over seeds, broken and deleted runs."""
+
+import shutil
+
+from tests.fake_runs import write_run
+from tests.pages.test_runs_pages import charts, open_page, root, run, start_running, texts, titles  # noqa: F401
+
+CURVES = "pages/runs/curves.py"
+
+
+def names(app) -> list[str]:
+    return [trace["name"] for trace in charts(app)[0]["data"] if trace.get("name")]
+
+
+def test_without_runs_it_leads_to_the_launch_page(root, open_page):  # noqa: F811
+    app = open_page(CURVES)
+    assert "no run to draw" in texts(app.info)
+    app.button[0].click().run()
+    assert app.title[0].value == "Launch a run"
+
+
+def test_runs_without_a_step_and_no_run_at_all_are_said(root, open_page):  # noqa: F811
+    write_run(root, "young", step=0)
+    app = open_page(CURVES)
+    assert "Pick at least one run" in texts(app.info)
+    app.multiselect(key="curves").select("young")
+    assert "recorded a step" in texts(run(app).info)
+
+
+def test_runs_lie_over_each_other_and_the_address_keeps_them(root, open_page):  # noqa: F811
+    write_run(root, "a")
+    write_run(root, "b", method="supervised")
+    app = open_page(CURVES, curves=["a", "b"], quantity="loss", axis="time")
+    assert names(app) == ["a", "b"] and titles(app) == ["loss"]
+    assert charts(app)[0]["layout"]["xaxis"]["title"]["text"] == "training time (minutes)"
+    assert "method.name" in app.dataframe[0].value["Setting"].tolist()
+
+
+def test_every_control_reaches_the_figure(root, open_page):  # noqa: F811
+    write_run(root, "a")
+    app = open_page(CURVES, curves="a")
+    assert titles(app) == ["mIoU teacher"] and names(app) == ["a"]
+    app.selectbox(key="quantity").select("structured")
+    app.slider(key="curve_smoothing").set_value(0.5)
+    app.toggle(key="log_x").set_value(True)
+    app.toggle(key="log_y").set_value(True)
+    app.segmented_control(key="axis").set_value("epoch")
+    figure = charts(run(app))[0]
+    assert figure["layout"]["title"]["text"] == "structured" and len(figure["data"]) == 2
+    assert (figure["layout"]["xaxis"]["type"], figure["layout"]["yaxis"]["type"]) == ("log", "log")
+    assert figure["layout"]["xaxis"]["title"]["text"].startswith("epoch")
+
+
+def test_runs_that_differ_in_their_seed_are_one_group(root, open_page):  # noqa: F811
+    for seed in (0, 1, 2):
+        write_run(root, f"scl-{seed}", seed=seed)
+    write_run(root, "heavier", gain=0.5)
+    write_run(root, "plain", method="supervised")
+    app = open_page(CURVES, curves=["scl-0", "scl-1", "scl-2", "heavier", "plain"], grouped="true")
+    assert set(names(app)) == {
+        "scl · scenes · structured_weight 2.0 (n = 3)",
+        "scl · scenes · structured_weight 2.5 (n = 1)",
+    }
+    app.selectbox(key="quantity").select("loss")
+    assert "supervised · scenes (n = 1)" in names(run(app))
+
+
+def test_a_broken_or_deleted_run_leaves_the_others(root, open_page):  # noqa: F811
+    write_run(root, "a")
+    write_run(root, "b")
+    app = open_page(CURVES, curves=["a", "b"])
+    (root / "b" / "metrics.jsonl").unlink()
+    (root / "b" / "metrics.jsonl").mkdir()
+    run(app)
+    assert "cannot be drawn" in texts(app.error) and names(app) == ["a"]
+    shutil.rmtree(root / "b")
+    assert names(run(app)) == ["a"]
+
+
+def test_a_working_run_is_live_until_paused(root, open_page):  # noqa: F811
+    start_running(write_run(root, "busy", state="running", step=50))
+    app = open_page(CURVES, curves="busy")
+    app.toggle(key="curves_live").set_value(False)
+    run(app)
+    assert len(charts(app)) == 1
