@@ -29,7 +29,10 @@ def write_run(
     run = root / name
     run.mkdir(parents=True)
     settings = {"seed": seed, "device": "cpu", "run_dir": str(run), "data": {"name": "scenes", "labeled": 12}}
-    settings |= {"method": {"name": method, "structured_weight": 2.0 + gain}, "train": {"steps": steps, "batch_labeled": 4}}
+    settings |= {
+        "method": {"name": method, "structured_weight": 2.0 + gain},
+        "train": {"steps": steps, "batch_labeled": 4},
+    }
     (run / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     write_json(
         run / "environment.json", {"torch": "2.13.0", "world_size": 1, "argv": ["python", "-m", "scl_core.train"]}

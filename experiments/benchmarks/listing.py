@@ -62,7 +62,9 @@ def main(arguments: list[str]) -> None:
     count, steps = given + [RUNS, STEPS][len(given) :]
     with tempfile.TemporaryDirectory() as folder:
         make_runs(Path(folder), count, steps)
-        print(f"{date.today()}  {platform.machine()}, python {platform.python_version()}: {count} runs of {steps} steps")
+        print(
+            f"{date.today()}  {platform.machine()}, python {platform.python_version()}: {count} runs of {steps} steps"
+        )
         for what, seconds in measure(Path(folder)).items():
             worst = sorted(seconds)[int(0.95 * (len(seconds) - 1))]
             print(f"{what:<16} median {statistics.median(seconds):.3f} s, 95th percentile {worst:.3f} s")

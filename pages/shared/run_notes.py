@@ -13,7 +13,12 @@ def show(summary: RunSummary) -> None:
     known = sorted({tag for run in store.summaries() for tag in run.notes.tags})
     with st.form(f"notes-{summary.name}", border=False):
         tags = st.multiselect(
-            "Tags", known, default=summary.notes.tags, accept_new_options=True, max_selections=20, placeholder="none yet"
+            "Tags",
+            known,
+            default=summary.notes.tags,
+            accept_new_options=True,
+            max_selections=20,
+            placeholder="none yet",
         )
         note = st.text_area("Note", summary.notes.note, max_chars=4000, placeholder="What this run is about")
         if st.form_submit_button("Save", icon=":material/save:"):
