@@ -6,9 +6,9 @@ import pytest
 from scl_core import demo
 from scl_core.command_line import run_command
 from scl_core.config import flatten, to_dict
+from scl_core.distributed import World
 from scl_core.errors import UserError
 from scl_core.evaluate import evaluate_network
-from scl_core.distributed import World
 from scl_core.restore import restore
 from scl_core.runs import RunFolder
 from scl_core.train import main as train
