@@ -1,4 +1,4 @@
-"""Train the demo's two runs and keep them, small, in experiments/recorded:  python -m experiments.record_demo [RUNS_ROOT]
+"""Train the demo's two runs and keep them, small, in `recorded`:  python -m experiments.record_demo [RUNS_ROOT]
 
 With RUNS_ROOT the finished runs `demo-supervised` and `demo-scl` in it are kept and nothing is trained. Kept are the
 settings, records, evaluations and previews, and of each checkpoint the evaluated networks in float16: enough to look
@@ -32,6 +32,7 @@ def recorded_settings(method: str) -> dict[str, Any]:
     """The demo's settings of this method, made small."""
     config = to_dict(demo.settings(method))
     config["model"]["decoder_channels"] = NARROW_DECODER
+    config["train"]["threads"] = 1
     if method == "supervised":
         config["method"]["ema_decay"] = None
     return config

@@ -1,4 +1,4 @@
-"""Train runs that were prepared by `launch.launch_in_turn`, one after the other:  python -m scl_core.in_turn RUN_DIR..."""
+"""Train runs that `launch.launch_in_turn` prepared, one after the other:  python -m scl_core.in_turn RUN_DIR..."""
 
 import contextlib
 import os
