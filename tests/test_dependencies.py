@@ -13,25 +13,20 @@ ROOT = Path(__file__).resolve().parent.parent
 # A module imports only from the layers above its own line here (its own package aside); figures stand apart.
 LAYERS = [
     {"errors", "settings"},
-    {"cutmix", "ema", "losses", "metrics", "schedule", "seeding", "storage"},
+    {"comparison", "cutmix", "ema", "losses", "metrics", "schedule", "seeding", "storage"},
     {"batch_norm", "config_files", "progress", "protocol", "watchdog"},
     {"checkpoint", "distributed", "runs"},
     {"models", "data", "launch"},
-    {"probe", "inference"},
+    {"probe", "inference", "jobs"},
     {"dissect"},
     {"pair_study"},
-    {"comparison", "cutmix", "ema", "losses", "metrics", "schedule", "seeding", "storage"},
-    {"batch_norm", "config_files", "progress", "watchdog"},
-    {"checkpoint", "distributed", "runs"},
-    {"models", "data", "launch"},
-    {"probe", "inference", "jobs"},
     {"methods"},
     {"config"},
     {"command_line", "restore"},
     {"in_turn"},
     {"demo"},
     {"evaluate", "predict"},
-    {"training"},
+    {"doctor", "export", "training"},
     {"train"},
     {"replay"},
 ]
@@ -39,7 +34,7 @@ LEAVES = {"comparison", "cutmix", "ema", "losses", "metrics", "schedule", "seedi
 APART = {"figures": {"errors"}}
 CORE_FILES = python_files(ROOT, "scl_core")
 PAGE_FILES = python_files(ROOT, "app.py", "pages")
-COMMANDS = ["train", "evaluate", "predict"]
+COMMANDS = ["train", "evaluate", "predict", "export"]
 
 
 def unit(dotted: str) -> str:
