@@ -7,7 +7,7 @@ Written with D the loss keeps its digits when the student is close to its teache
 <TT', TT'> would lose them; both products may be negative alone, so nothing here is clamped.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -17,6 +17,8 @@ from torch.autograd.function import once_differentiable
 
 BOX_REDUCTIONS = ("sum", "mean")
 SMALLEST_SQUARED_NORM = 1e-24
+BAND = 16384  # pixels that are computed at once on a CPU
+TILE = 256  # pixels of one small matrix product on a GPU
 
 
 def structured_consistency_loss(
@@ -100,14 +102,23 @@ def structured_per_box(
         raise ValueError(f"max_pairs is {max_pairs}; it must be None (every pair) or at least 0")
     check_shapes(student, teacher, owner, valid)
     generators = _one_per_picture(generator, len(student))
-    pixels, counts = _visible_pixels(owner, valid, num_boxes - num_loss_boxes, num_loss_boxes)
-    rows = counts.tolist()
-    if any(row[-1] for row in rows):
-        raise ValueError(f"owner names a box that is not below num_boxes = {num_boxes}")
-    groups = [] if max_pairs == 0 else _box_groups(pixels, rows, max_pairs, generators)
+    first_box = num_boxes - num_loss_boxes
+    groups = []
+    if max_pairs is None and _without_host(student.device):
+        counts, parts = _tiles(owner, valid, first_box, num_loss_boxes)
+    else:
+        places, counts = _visible_pixels(owner, valid, first_box, num_loss_boxes)
+        rows = counts.tolist()
+        if any(row[-1] for row in rows):
+            raise ValueError(f"owner names a box that is not below num_boxes = {num_boxes}")
+        parts = _bands(places, rows, owner.shape[2], max_pairs)
+        groups = _box_groups(places, rows, max_pairs, generators) if max_pairs else []
+    counts = counts[:, :-1]
     with torch.autocast(student.device.type, enabled=False):
-        values = _PairLoss.apply(student.flatten(2), teacher.detach().flatten(2), groups, num_loss_boxes)
-    return values, counts[:, :-1]
+        if not groups:
+            return _EveryPair.apply(student, teacher.detach(), parts, counts), counts
+        drawn = _DrawnPairs.apply(student.flatten(2), teacher.detach().flatten(2), groups, num_loss_boxes)
+        return drawn + _EveryPair.apply(student, teacher.detach(), parts, counts) if parts else drawn, counts
 
 
 def cosine_similarity_matrix(probs: Tensor) -> Tensor:
@@ -142,23 +153,184 @@ def sampled_pairs(
     return {
         first + column: group.pixels[group.pairs[:, index]]
         for group in groups
-        if group.pairs is not None
         for index, column in enumerate(group.columns)
     }
 
 
+class _Band(NamedTuple):
+    """Pixels of one box: rows of a rectangle that it nearly fills, or scattered places; few enough for the cache."""
+
+    picture: int
+    column: int  # which of the loss boxes
+    places: tuple[slice, slice] | Tensor  # rows and columns, or int64 [P] in the flattened picture
+    shown: Tensor | None  # bool [P], None where the box shows all of them
+
+    def read(self, maps: Tensor) -> Tensor:
+        """The pixels of maps [B, C, H, W]: [C, P]."""
+        if isinstance(self.places, Tensor):
+            return _take(maps[self.picture].flatten(1), self.places)
+        return maps[self.picture][:, *self.places].reshape(maps.shape[1], -1)
+
+    def add(self, maps: Tensor, values: Tensor) -> None:
+        """Add values [C, P] to maps [B, C, H, W] in place, where `read` took them."""
+        if isinstance(self.places, Tensor):
+            maps[self.picture].view(len(values), -1).scatter_add_(1, self.places.expand(len(values), -1), values)
+        else:
+            part = maps[self.picture][:, *self.places]
+            part.add_(values.view_as(part))
+
+    def add_grams(self, grams: Tensor, stacked: Tensor) -> None:
+        """Add the Gram matrix of `stacked` [2C, P] to that of its box; grams [B, boxes, 2C, 2C]."""
+        grams[self.picture, self.column].addmm_(stacked, stacked.T)
+
+    def mixed(self, mixing: Tensor, stacked: Tensor) -> Tensor:
+        """`stacked` times the matrix of its box, [C, P]; mixing [B, boxes, C, 2C]."""
+        return mixing[self.picture, self.column] @ stacked
+
+
+class _Tiles(NamedTuple):
+    """All pixels of one picture sorted by box, each box padded to whole tiles: sizes that the host knows in advance."""
+
+    picture: int
+    places: Tensor  # int64 [P], in the flattened picture; anything where not shown
+    shown: Tensor  # bool [P]
+    member: Tensor  # float [boxes, tiles], 1 where the tile belongs to the box
+
+    def read(self, maps: Tensor) -> Tensor:
+        """The pixels of maps [B, C, H, W]: [C, P]."""
+        return _take(maps[self.picture].flatten(1), self.places)
+
+    def add(self, maps: Tensor, values: Tensor) -> None:
+        """Add values [C, P] to maps [B, C, H, W] in place, where `read` took them."""
+        maps[self.picture].view(len(values), -1).scatter_add_(1, self.places.expand(len(values), -1), values)
+
+    def add_grams(self, grams: Tensor, stacked: Tensor) -> None:
+        """Add the Gram matrices of `stacked` [2C, P] to those of the boxes; grams [B, boxes, 2C, 2C]."""
+        tiles = self._cut(stacked)
+        grams[self.picture] += (self.member.to(grams.dtype) @ (tiles @ tiles.mT).flatten(1)).view_as(grams[0])
+
+    def mixed(self, mixing: Tensor, stacked: Tensor) -> Tensor:
+        """`stacked` times the matrix of each pixel's box, [C, P]; mixing [B, boxes, C, 2C]."""
+        of_tile = self.member.to(mixing.dtype).T @ mixing[self.picture].flatten(1)
+        return (of_tile.view(-1, *mixing.shape[2:]) @ self._cut(stacked)).transpose(0, 1).flatten(1)
+
+    def _cut(self, stacked: Tensor) -> Tensor:
+        return stacked.view(len(stacked), -1, TILE).transpose(0, 1)
+
+
+class _EveryPair(torch.autograd.Function):
+    """The exact loss of each box. Only C x C matrices are kept for the gradient, which reads the pixels once more."""
+
+    @staticmethod
+    def forward(ctx, student, teacher, parts, counts):
+        dtype = torch.promote_types(student.dtype, torch.float32)
+        half = student.shape[1]
+        grams = torch.zeros((*counts.shape, 2 * half, 2 * half), dtype=dtype, device=student.device)
+        for part in parts:
+            part.add_grams(grams, _stacked(part, student, teacher, dtype)[0])
+        cross = grams[..., :half, half:]
+        products = grams[..., :half, :half] * grams[..., half:, half:] + cross * cross.mT
+        # one pixel is as like itself in both networks: not even rounding is left of it
+        share = (counts > 1) / counts.clamp(min=1).to(dtype).square()
+        mixing = (grams[..., :half, :] + grams[..., half:, :]).roll(half, -1) * share[..., None, None]
+        ctx.parts = parts
+        ctx.save_for_backward(student, teacher, mixing)
+        return products.sum((2, 3)) * share / 2
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_values):
+        student, teacher, mixing = ctx.saved_tensors
+        mixing = mixing * grad_values[..., None, None]
+        grad_student = torch.zeros_like(student, memory_format=torch.contiguous_format)
+        for part in ctx.parts:
+            stacked, unit, inverse_norm = _stacked(part, student, teacher, mixing.dtype)
+            gradient = part.mixed(mixing, stacked)
+            along = torch.mul(gradient, unit).sum(0)
+            gradient.addcmul_(unit, along, value=-1).mul_(inverse_norm)
+            part.add(grad_student, gradient.to(student.dtype))
+        return grad_student, None, None, None
+
+
+def _stacked(part: _Band | _Tiles, student: Tensor, teacher: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """D above Q of a part's pixels, [2C, P], zero where the box does not show them; the student's unit and 1 / norm."""
+    unit, inverse_norm = normalise(part.read(student).to(dtype))
+    target, _ = normalise(part.read(teacher).to(dtype))
+    if part.shown is not None:
+        unit, target, inverse_norm = unit * part.shown, target * part.shown, inverse_norm * part.shown
+    stacked = unit.new_empty(2, *unit.shape)  # D and Q, without the copies of a concatenation
+    torch.sub(unit, target, out=stacked[0])
+    torch.add(unit, target, out=stacked[1])
+    return stacked.flatten(0, 1), unit, inverse_norm
+
+
+def _bands(places: Tensor, counts: list[list[int]], width: int, max_pairs: int | None) -> list[_Band]:
+    """Cut each box of which every pair is compared into bands; `places` sorted by picture and box."""
+    bands = []
+    pieces = iter(places.split([count for row in counts for count in row]))
+    for picture, row in enumerate(counts):
+        for column, count in enumerate(row):
+            piece = next(pieces)
+            if count > 1 and (max_pairs is None or count * count <= max_pairs):
+                bands += _bands_of_box(picture, column, piece, width)
+    return bands
+
+
+def _bands_of_box(picture: int, column: int, places: Tensor, width: int) -> Iterator[_Band]:
+    """Rectangles are read far faster than lists of places, so a box is one, unless much of it is covered."""
+    columns = places % width
+    left, right = int(columns.min()), int(columns.max()) + 1
+    top, bottom = int(places[0]) // width, int(places[-1]) // width + 1
+    if (bottom - top) * (right - left) > 2 * len(places):
+        yield from (_Band(picture, column, piece, None) for piece in places.split(BAND))
+        return
+    shown = None
+    if (bottom - top) * (right - left) > len(places):
+        shown = torch.zeros(bottom - top, right - left, dtype=torch.bool, device=places.device)
+        shown[places // width - top, columns - left] = True
+    rows = max(BAND // (right - left), 1)
+    for start in range(top, bottom, rows):
+        stop = min(start + rows, bottom)
+        inside = None if shown is None else shown[start - top : stop - top].flatten()
+        yield _Band(picture, column, (slice(start, stop), slice(left, right)), inside)
+
+
+def _without_host(device: torch.device) -> bool:
+    """Whether to compute by tiles: a GPU waits for the host at each size that it must tell."""
+    return device.type != "cpu"
+
+
+def _tiles(owner: Tensor, valid: Tensor | None, first_box: int, num_loss_boxes: int) -> tuple[Tensor, list[_Tiles]]:
+    """The counts of `_visible_pixels` and the tiles of each picture, without a number that the host has to know."""
+    shown = owner >= first_box if valid is None else (owner >= first_box) & valid
+    box = torch.where(shown, owner.long() - first_box, num_loss_boxes).clamp(max=num_loss_boxes).flatten(1)
+    counts = box.new_zeros(len(box), num_loss_boxes + 1).scatter_add_(1, box, torch.ones_like(box))
+    sizes = (counts + TILE - 1) // TILE * TILE
+    tiles = -(-box.shape[1] // TILE) + num_loss_boxes + 1
+    first_slots, places = sizes.cumsum(1) - sizes, box.argsort(dim=1, stable=True)
+    in_order = box.gather(1, places)
+    shift = first_slots - (counts.cumsum(1) - counts)
+    slots = torch.arange(box.shape[1], device=box.device) + shift.gather(1, in_order)
+    padded = box.new_zeros(len(box), tiles * TILE).scatter_(1, slots, places)
+    filled = shown.new_zeros(padded.shape).scatter_(1, slots, in_order < num_loss_boxes)
+    starts = torch.arange(tiles, device=box.device) * TILE
+    first, size = first_slots[:, :-1, None], sizes[:, :-1, None]
+    member = ((starts >= first) & (starts < first + size)).float()
+    return counts, [_Tiles(*of_picture) for of_picture in zip(range(len(box)), padded, filled, member, strict=True)]
+
+
 class _BoxGroup(NamedTuple):
-    """Boxes of one picture that are computed together, their visible pixels packed one box after the other."""
+    """Boxes of one picture whose pairs are drawn, their visible pixels packed one box after the other."""
 
     picture: int
     columns: list[int]  # which of the loss boxes
     counts: list[int]  # visible pixels of each
     pixels: Tensor  # int64 [P], places in the flattened picture, no pixel twice
-    pairs: Tensor | None  # int64 [2, boxes, max_pairs], places in the P packed pixels; None: every pair
+    pairs: Tensor  # int64 [2, boxes, pairs], places in the P packed pixels
 
 
-class _PairLoss(torch.autograd.Function):
-    """The loss of each box with its closed-form gradient; the picture is read once and its gradient is written once."""
+class _DrawnPairs(torch.autograd.Function):
+    """The loss over drawn pairs; the picture is read once and its gradient is written once."""
 
     @staticmethod
     def forward(ctx, student, teacher, groups, num_loss_boxes):
@@ -168,11 +340,7 @@ class _PairLoss(torch.autograd.Function):
         for group in groups:
             unit, inverse_norm = normalise(_take(student[group.picture], group.pixels).to(dtype))
             target, _ = normalise(_take(teacher[group.picture], group.pixels).to(dtype))
-            stacked = unit.new_empty(2, *unit.shape)  # D and Q, without the copies of a concatenation
-            torch.sub(unit, target, out=stacked[0])
-            torch.add(unit, target, out=stacked[1])
-            pair_loss = _every_pair if group.pairs is None else _drawn_pairs
-            value, gradient = pair_loss(stacked.flatten(0, 1), group)
+            value, gradient = _drawn_pairs(unit.T, target.T, group.pairs)
             values[group.picture, group.columns] = value
             if ctx.needs_input_grad[0]:
                 along = (gradient * unit).sum(0)
@@ -193,30 +361,18 @@ class _PairLoss(torch.autograd.Function):
         return grad_student, None, None, None
 
 
-def _every_pair(stacked: Tensor, group: _BoxGroup) -> tuple[Tensor, Tensor]:
-    """The exact loss of each box, [boxes], and its gradient by the unit predictions, [C, P]; `stacked` is [D; Q]."""
-    half = len(stacked) // 2
-    boxes = _pad(stacked, group.counts)
-    grams = boxes @ boxes.mT
-    cross = grams[:, :half, half:]
-    products = grams[:, :half, :half] * grams[:, half:, half:] + cross * cross.mT
-    pairs = torch.tensor(group.counts, dtype=stacked.dtype, device=stacked.device).square()
-    value = products.sum((1, 2)) / (2 * pairs)
-    mixing = (grams[:, :half] + grams[:, half:]).roll(half, 2) / pairs[:, None, None]
-    return value, _unpad(mixing @ boxes, group.counts)
-
-
-def _drawn_pairs(stacked: Tensor, group: _BoxGroup) -> tuple[Tensor, Tensor]:
-    """Like `_every_pair`, over the group's drawn pairs alone."""
-    num_pairs = group.pairs.shape[2]
-    first, second = group.pairs.flatten(1)
-    first_of, second_of = _take(stacked, first), _take(stacked, second)
-    error = (first_of * torch.cat(second_of.chunk(2)[::-1])).sum(0) / 2
-    value = error.view(-1, num_pairs).square().mean(1)
-    unit_first, unit_second = (sum(side.chunk(2)) for side in (first_of, second_of))
-    gradient = torch.zeros_like(stacked[: len(stacked) // 2])
-    gradient.index_add_(1, first, unit_second * error).index_add_(1, second, unit_first * error)
-    return value, gradient / num_pairs
+def _drawn_pairs(unit: Tensor, target: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss of each box over its pairs, [boxes], and its gradient by the unit predictions [P, C], as [C, P]."""
+    channels = unit.shape[1]
+    rows = torch.cat([unit - target, unit + target], 1)  # D and Q of a pixel side by side, gathered in one go
+    first, second = rows[pairs[0].flatten()], rows[pairs[1].flatten()]
+    error = (first * second.roll(channels, 1)).sum(1, keepdim=True) / 2
+    value = error.view(pairs.shape[1:]).square().mean(1)
+    unit_first, unit_second = (side[:, :channels] + side[:, channels:] for side in (first, second))
+    gradient = torch.zeros_like(rows[:, :channels])
+    gradient.index_add_(0, pairs[0].flatten(), unit_second * error)
+    gradient.index_add_(0, pairs[1].flatten(), unit_first * error)
+    return value, gradient.T.contiguous() / pairs.shape[2]
 
 
 def normalise(vectors: Tensor, dim: int = 0) -> tuple[Tensor, Tensor]:
@@ -238,37 +394,27 @@ def _visible_pixels(owner: Tensor, valid: Tensor | None, first_box: int, num_los
     box = (owner.flatten()[places].long() - first_box).clamp(max=num_loss_boxes)
     key = picture * (num_loss_boxes + 1) + box
     counts = key.bincount(minlength=len(owner) * (num_loss_boxes + 1)).view(len(owner), num_loss_boxes + 1)
-    return (places - picture * area)[key.argsort(stable=True)], counts
+    narrow = key.to(torch.uint8) if counts.numel() < 256 else key  # bytes are sorted several times faster
+    return (places - picture * area)[narrow.argsort(stable=True)], counts
 
 
 def _box_groups(
-    pixels: Tensor, counts: list[list[int]], max_pairs: int | None, generators: Sequence[torch.Generator | None]
+    places: Tensor, counts: list[list[int]], max_pairs: int, generators: Sequence[torch.Generator | None]
 ) -> list[_BoxGroup]:
-    """Cut the sorted pixels into groups of boxes; pairs are drawn picture by picture, box by box in paste order.
+    """Draw pairs where a box has more than `max_pairs`, picture by picture, box by box in paste order.
 
-    A box of one pixel is left out like an empty one: the pixel is as like itself in both networks, its loss is 0.
+    On the CPU each box is a group, which fits its cache; elsewhere all boxes of a picture are one.
     """
     groups = []
-    pieces = iter(pixels.split([count for row in counts for count in row]))
+    pieces = iter(places.split([count for row in counts for count in row]))
     for picture, (row, generator) in enumerate(zip(counts, generators, strict=True)):
         of_box = [next(pieces) for _ in row]
-        many = [max_pairs is not None and count * count > max_pairs for count in row]
-        for draws in (False, True):
-            wanted = [column for column, count in enumerate(row) if count > 1 and many[column] == draws]
-            for columns in _together(wanted, row, pixels.device):
-                sizes = [row[column] for column in columns]
-                pairs = _draw_pairs(sizes, max_pairs, generator, pixels.device) if draws else None
-                packed = torch.cat([of_box[column] for column in columns])
-                groups.append(_BoxGroup(picture, columns, sizes, packed, pairs))
+        wanted = [column for column, count in enumerate(row) if count * count > max_pairs]
+        for columns in [[column] for column in wanted] if places.device.type == "cpu" else [wanted] if wanted else []:
+            sizes = [row[column] for column in columns]
+            pairs = _draw_pairs(sizes, max_pairs, generator, places.device)
+            groups.append(_BoxGroup(picture, columns, sizes, torch.cat([of_box[column] for column in columns]), pairs))
     return groups
-
-
-def _together(columns: list[int], counts: list[int], device: torch.device) -> list[list[int]]:
-    """One padded product for all boxes where launches cost more than arithmetic, unless padding takes too much."""
-    sizes = [counts[column] for column in columns]
-    if device.type == "cpu" or max(sizes, default=0) * len(sizes) > 4 * sum(sizes):
-        return [[column] for column in columns]
-    return [columns] if columns else []
 
 
 def _draw_pairs(counts: list[int], max_pairs: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
@@ -290,28 +436,6 @@ def _take(rows: Tensor, places: Tensor) -> Tensor:
 def _spread(per_box: Tensor, counts: list[int]) -> Tensor:
     """One value per box, repeated for each of its packed pixels."""
     return per_box.repeat_interleave(torch.tensor(counts, device=per_box.device), output_size=sum(counts))
-
-
-def _slots(counts: list[int], device: torch.device) -> Tensor:
-    """Where each packed pixel lies when every box is padded to the largest."""
-    shifts = [box * max(counts) - start for box, start in enumerate(accumulate(counts[:-1], initial=0))]
-    return _spread(torch.tensor(shifts, device=device), counts) + torch.arange(sum(counts), device=device)
-
-
-def _pad(packed: Tensor, counts: list[int]) -> Tensor:
-    """Packed pixels [K, P] as one matrix per box, [boxes, K, most pixels], zeros behind the box's own."""
-    if len(counts) == 1:
-        return packed.unsqueeze(0)
-    padded = packed.new_zeros(len(packed), len(counts) * max(counts))
-    padded[:, _slots(counts, packed.device)] = packed
-    return padded.view(len(packed), len(counts), -1).transpose(0, 1)
-
-
-def _unpad(boxes: Tensor, counts: list[int]) -> Tensor:
-    """The inverse of `_pad`."""
-    if len(counts) == 1:
-        return boxes.squeeze(0)
-    return boxes.transpose(0, 1).flatten(1)[:, _slots(counts, boxes.device)]
 
 
 def _one_per_picture(

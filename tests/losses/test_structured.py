@@ -100,17 +100,32 @@ def test_no_gradient_for_the_teacher_or_outside_the_boxes():
     assert (student.grad.movedim(1, -1)[~compared] == 0).all() and (student.grad.movedim(1, -1)[compared] != 0).any()
 
 
-@pytest.mark.parametrize("max_pairs", [None, 50])
-def test_the_joined_products_of_a_gpu_give_the_same(monkeypatch, max_pairs):
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_tiles_of_a_gpu_give_the_same(monkeypatch, masked):
     student, teacher, owner, valid = random_case(size=12)
+    monkeypatch.setattr(structured, "TILE", 8)
     results = []
-    for together in (structured._together, lambda columns, counts, device: [columns] if columns else []):
-        monkeypatch.setattr(structured, "_together", together)
+    for tiles in (False, True):
+        monkeypatch.setattr(structured, "_without_host", lambda device, tiles=tiles: tiles)
         probs = student.clone().requires_grad_()
-        values, visible = structured_per_box(probs, teacher, owner, BOXES, 4, max_pairs, seeded(1), valid)
+        values, visible = structured_per_box(probs, teacher, owner, BOXES, 4, valid=valid if masked else None)
         (values * torch.arange(1, 5)).sum().backward()
         results.append((values, visible, probs.grad))
     assert len(set(results[0][1][0].tolist())) > 1, "boxes of different sizes, so that padding matters"
+    torch.testing.assert_close(results[0], results[1], rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("band", [1, 7, 50])
+def test_bands_change_nothing(monkeypatch, band):
+    student, teacher, owner, valid = random_case(size=12)
+    owner[0] = torch.randint(-1, BOXES, (12, 12))  # scattered pixels, no rectangles
+    results = []
+    for pixels in (10**6, band):
+        monkeypatch.setattr(structured, "BAND", pixels)
+        probs = student.clone().requires_grad_()
+        values, _ = structured_per_box(probs, teacher, owner, BOXES, 4, valid=valid)
+        (values * torch.arange(1, 5)).sum().backward()
+        results.append((values, probs.grad))
     torch.testing.assert_close(results[0], results[1], rtol=1e-10, atol=1e-14)
 
 
