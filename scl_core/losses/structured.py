@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 BOX_REDUCTIONS = ("sum", "mean")
 SMALLEST_SQUARED_NORM = 1e-24
-BAND = 16384  # pixels that are computed at once on a CPU
+BAND = 8192  # pixels that are computed at once on a CPU
 TILE = 256  # pixels of one small matrix product on a GPU
 
 
