@@ -13,6 +13,7 @@ import torch
 torch.manual_seed(0)
 pictures = torch.rand(2, 3, 24, 32)
 student, teacher = (torch.nn.Conv2d(3, 5, 3, padding=1) for _ in range(2))
+teacher.weight.data *= 5
 optimizer = torch.optim.SGD(student.parameters(), lr=5.0)
 owner = torch.full((2, 24, 32), -1)
 owner[:, 2:20, 3:15], owner[:, 10:22, 12:30] = 0, 1
