@@ -90,6 +90,7 @@ def method_after(run_dir: str | Path, config: RunConfig, checkpoint: str | int, 
     """The run's method with the networks of a checkpoint, and how many steps those had taken; 0 for `UNTRAINED`."""
     if checkpoint != UNTRAINED:
         restored = restore(run_dir, checkpoint)
+        restored.method.go_on()
         return restored.method, restored.step
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)

@@ -35,6 +35,16 @@ def confident_consistency_sum(
     return total, confident_count(teacher, threshold, valid)[1]
 
 
+def soft_consistency_sum(student: Tensor, teacher: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """`consistency_sum` with each pixel weighted by the teacher's confidence, its largest probability.
+
+    Probabilities [B, C, H, W], `valid` bool [B, H, W]. The sum over the valid pixels, and their number (int64),
+    whatever their weights: an unsure teacher pulls less. No gradient reaches the teacher.
+    """
+    confidence = teacher.detach().amax(1, keepdim=True).sqrt()
+    return consistency_sum(student * confidence, teacher.detach() * confidence, valid)
+
+
 def confident_count(probs: Tensor, threshold: float, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """How many valid pixels of `probs` [B, C, H, W] are confident, and how many are valid; both int64."""
     kept = _confident(probs, threshold, valid)

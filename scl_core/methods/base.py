@@ -102,6 +102,16 @@ class Method(nn.Module):
         """Whether the teacher's batch norm is estimated anew for evaluations and checkpoints."""
         return self.teacher is not None and getattr(self.config, "teacher_bn", "ema") == "recalibrate"
 
+    def go_on(self) -> None:
+        """Called after `load_tensors` where training goes on: what was stored for evaluation alone is put back."""
+        if self.recalibrates:
+            self.teacher.take_buffers(self.student)
+
+    @property
+    def producer(self) -> nn.Module:
+        """The network whose predictions teach the unlabeled pictures."""
+        return self.student if self.teacher is None else self.teacher.model
+
     @property
     def evaluated(self) -> dict[str, nn.Module]:
         """The networks whose mIoU is taken, the one that counts first."""

@@ -1,17 +1,23 @@
 """Structured consistency (Kim et al. 2020): agreement pixel by pixel, and on how alike any two pixels are."""
 
+import warnings
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from scl_core.cutmix import cutmix
+from scl_core.data.batch import Views
 from scl_core.data.classes import class_numbers
+from scl_core.data.images import IGNORE_INDEX
 from scl_core.distributed import global_mean
+from scl_core.errors import UserError
+from scl_core.losses.confidence import confident_consistency_sum, soft_consistency_sum
 from scl_core.losses.consistency import consistency_sum
 from scl_core.methods.base import STRICT_CLASSES, Method, StepDraws
 from scl_core.methods.parts import (
     StructuredSettings,
     draw_owner,
+    eval_mode,
     mixed_probs,
     smallest_part,
     structured_term,
@@ -21,6 +27,12 @@ from scl_core.methods.teacher import TeacherSettings, build_teacher
 from scl_core.probe import Probe, make_probe
 from scl_core.schedule import unlabeled_factor
 from scl_core.settings import setting
+
+REGIONS_OF_CONSISTENCY = ("picture", "boxes", "background")
+STRUCTURED_ALONE = (
+    "method.consistency_weight 0: the structured loss alone is degenerate, it is 0 for any output that is the same at "
+    "every pixel and for exchanged classes; this arm is for an ablation"
+)
 
 
 @dataclass
@@ -42,6 +54,34 @@ class SclConfig(StructuredSettings, TeacherSettings):
     relaxation_until: float = setting(
         1.0, "Share of the steps after which the relaxation ends and eq. 2 is cross entropy.", low=0.0, high=1.0
     )
+    teacher: str = setting(
+        "ema",
+        "What teaches the unlabeled pictures: the averaged teacher, or the student itself as it is; the average is "
+        "then for evaluation alone.",
+        choices=("ema", "student"),
+    )
+    mix_from: str = setting(
+        "unlabeled",
+        "Where the boxes' contents come from: a second unlabeled picture, or the labeled picture of the same place.",
+        choices=("unlabeled", "labeled"),
+    )
+    consistency_region: str = setting(
+        "picture",
+        "Where the pixel-wise consistency counts: everywhere, in the boxes, or outside them.",
+        choices=REGIONS_OF_CONSISTENCY,
+    )
+    consistency_classes: str = setting(
+        "sum", "The squared distance of eq. 4 over the classes: their sum, or their mean.", choices=("sum", "mean")
+    )
+    confidence: str = setting(
+        "none",
+        "What the teacher's confidence, its largest probability, does to the pixel-wise consistency: nothing, weigh "
+        "each pixel (soft), or leave out the pixels below confidence_threshold.",
+        choices=("none", "soft", "threshold"),
+    )
+    confidence_threshold: float = setting(
+        0.95, "Least confidence of a pixel that counts, with confidence: threshold.", low=0.0, high=1.0
+    )
     joint_forward: bool = setting(True, "Labeled and mixed pictures in one forward pass, so batch norm sees both.")
 
     def __post_init__(self):
@@ -58,10 +98,20 @@ class Scl(Method):
     def __init__(self, student, config: SclConfig, steps: int):
         super().__init__(student, config, steps)
         self.teacher = build_teacher(student, config, steps)
+        if config.structured_weight and not config.consistency_weight:
+            warnings.warn(STRUCTURED_ALONE, UserWarning, stacklevel=2)
 
     @classmethod
     def smallest_forward(cls, config, train):
-        """The labeled pictures alone before the unlabeled part, the smaller part where each has its own pass."""
+        """The labeled pictures alone before the unlabeled part, the smaller part where each has its own pass.
+
+        Raises `UserError` where labeled pictures are to be mixed in and there is not one for each mix.
+        """
+        if config.mix_from == "labeled" and train.batch_labeled != train.batch_unlabeled:
+            raise UserError(
+                f"method.mix_from labeled needs as many labeled as mixed pictures a step: set train.batch_unlabeled "
+                f"{train.batch_unlabeled} to train.batch_labeled {train.batch_labeled}"
+            )
         return smallest_part(config.joint_forward, config.start, train)
 
     def forward(self, batch, draws):
@@ -69,19 +119,50 @@ class Scl(Method):
         if self.unlabeled_factor(draws.step) == 0.0:
             return {"supervised": self.relaxed_loss(self.student(batch.images).logits, batch.labels, draws.step)}
         owner = draw_owner(batch.unlabeled_a, batch.positions, draws, self.config)
-        mixed = cutmix(batch.unlabeled_a.strong[0], batch.unlabeled_b.strong[0], owner)
+        mixed = cutmix(batch.unlabeled_a.strong[0], self.partner(batch).strong[0], owner)
         logits, mixed_logits = two_logits(self.student, batch.images, mixed, self.config.joint_forward)
         terms = {"supervised": self.relaxed_loss(logits, batch.labels, draws.step)}
         return terms | self.unlabeled_terms(batch, mixed_logits, owner, draws)
 
     def unlabeled_terms(self, batch, mixed_logits: Tensor, owner: Tensor, draws: StepDraws) -> dict[str, Tensor]:
         """Eq. 4 over the picture and eq. 10 in the boxes, each over the pictures of all ranks."""
-        teacher = mixed_probs(self.teacher.model, batch.unlabeled_a, batch.unlabeled_b, owner)
+        a, b = batch.unlabeled_a, self.partner(batch)
+        with eval_mode(self.producer):
+            teacher = mixed_probs(self.producer, a, b, owner)
         student = mixed_logits.softmax(1)
-        valid = cutmix(batch.unlabeled_a.valid, batch.unlabeled_b.valid, owner)
+        valid = cutmix(a.valid, b.valid, owner)
         self.note_targets(draws.step, teacher, valid)
         structured = structured_term(student, teacher, owner, valid, batch.positions, draws, self.config)
-        return {"consistency": global_mean(*consistency_sum(student, teacher, valid)), "structured": structured}
+        return {"consistency": self.consistency(student, teacher, owner, valid), "structured": structured}
+
+    def consistency(self, student: Tensor, teacher: Tensor, owner: Tensor, valid: Tensor) -> Tensor:
+        """Eq. 4 over the pictures of all ranks: probabilities [B, C, H, W], `owner` int64 and `valid` bool [B, H, W].
+
+        Which pixels count, by how much, and whether classes add up, is as the settings say.
+        """
+        config = self.config
+        if config.consistency_region != "picture":
+            valid = valid & ((owner >= 0) == (config.consistency_region == "boxes"))
+        if config.confidence == "threshold":
+            total, count = confident_consistency_sum(student, teacher, config.confidence_threshold, valid)
+        else:
+            distance_sum = soft_consistency_sum if config.confidence == "soft" else consistency_sum
+            total, count = distance_sum(student, teacher, valid)
+        return global_mean(total / (student.shape[1] if config.consistency_classes == "mean" else 1), count)
+
+    def partner(self, batch) -> Views:
+        """The second picture of each pair, whose parts the boxes show; a labeled one as it was augmented for training.
+
+        Of a labeled one only pixels that have a label count as valid.
+        """
+        if self.config.mix_from == "unlabeled":
+            return batch.unlabeled_b
+        return Views(batch.images, (batch.images,), batch.labels != IGNORE_INDEX, batch.names)
+
+    @property
+    def producer(self) -> nn.Module:
+        """The averaged teacher, or the student in eval mode, as `teacher` says."""
+        return self.student if self.config.teacher == "student" else self.teacher.model
 
     def unlabeled_factor(self, step: int) -> float:
         """The share of the unlabeled weights that holds at this step."""
@@ -99,5 +180,6 @@ class Scl(Method):
     def probe(self, batch, draws) -> Probe:
         """The first unlabeled pair of the batch, taken apart by the functions that training uses."""
         boxes, pairs = (draws.generators(batch.positions[:1], stream)[0] for stream in ("boxes", "pairs"))
-        student, teacher = self.student, self.teacher.model
-        return make_probe(student, teacher, batch.unlabeled_a, batch.unlabeled_b, self.config, boxes, pairs)
+        return make_probe(
+            self.student, self.producer, batch.unlabeled_a, self.partner(batch), self.config, boxes, pairs
+        )

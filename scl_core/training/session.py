@@ -174,6 +174,5 @@ def load_last(run: RunFolder, method: Method, optimizer: torch.optim.Optimizer) 
         )
     method.load_tensors(stored.tensors, stored.step)
     load_optimizer_tensors(optimizer, stored.tensors["optimizer"])
-    if method.recalibrates:
-        method.teacher.take_buffers(method.student)  # the stored ones were for evaluation
+    method.go_on()
     return stored.step
