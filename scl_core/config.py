@@ -35,8 +35,12 @@ class TrainConfig:
     optimizer: str = setting("sgd", "The optimizer.", choices=("sgd", "adamw"))
     learning_rate: float = setting(0.02, "Learning rate of the first step.", low=0.0)
     power: float = setting(0.9, "Power of the polynomial decay of the learning rate.", low=0.0)
+    learning_rate_every: int = setting(
+        1, "Steps for which one learning rate holds; with the steps of an epoch it falls by epochs.", low=1
+    )
     momentum: float = setting(0.9, "Momentum of SGD; the first beta of AdamW.", low=0.0, high=0.9999)
     weight_decay: float = setting(1e-4, "Weight decay of every weight that is not a bias or a normalisation.", low=0.0)
+    decay_all: bool = setting(False, "Let the weight decay hold for biases and normalisations too.")
     precision: str = setting(
         "float32",
         "What the networks compute in: float32, bf16 (losses, weights and scores stay float32), or bf16 on GPUs that "

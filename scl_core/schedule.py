@@ -3,14 +3,15 @@
 from math import exp
 
 
-def poly_learning_rate(initial: float, step: int, steps: int, power: float) -> float:
+def poly_learning_rate(initial: float, step: int, steps: int, power: float, every: int = 1) -> float:
     """initial * (1 - step / steps)^power; `step` counts the steps already taken: `initial` at 0, 0 from `steps` on.
 
+    One rate holds for `every` steps, that of the first of them: with an epoch's steps it falls by epochs.
     Never negative and always real, also beyond the schedule's end. Raises ValueError when `steps` is below 1.
     """
     if steps < 1:
         raise ValueError(f"a schedule of {steps} steps; it needs at least 1")
-    return initial * max(0.0, 1 - step / steps) ** power
+    return initial * max(0.0, 1 - step // every * every / steps) ** power
 
 
 def ramp_up(progress: float, length: float) -> float:

@@ -104,7 +104,9 @@ def run_steps(session: Session, stop: StopRequest) -> tuple[str, int]:
     ended = time.perf_counter()
     for step, batch in enumerate(load(session), start=session.first_step):
         loaded = time.perf_counter()
-        rate = poly_learning_rate(config.learning_rate, step - 1, config.steps, config.power)
+        rate = poly_learning_rate(
+            config.learning_rate, step - 1, config.steps, config.power, config.learning_rate_every
+        )
         set_learning_rate(optimizer, rate)
         seed_networks(session, step)
         optimizer.zero_grad(set_to_none=True)

@@ -28,7 +28,7 @@ PRESETS = sorted(
 def test_preset_is_a_good_config_file(preset: Path):
     data = DATA_OF_FOLDER.get(preset.parent.name, preset.parent.name)
     config = load_config([preset], {} if data == "scenes" else {"data.root": str(ROOT)})
-    assert (config.data.name, config.method.name) == (data, preset.stem)
+    assert (config.data.name, config.method.name) == (data, preset.stem.removesuffix("_paper"))
     assert preset.read_text().startswith("# ")
 
 
@@ -123,3 +123,22 @@ def test_run_table_goes_on_records_and_skips(tmp_path, capsys):
     capsys.readouterr()
     run_table(words)
     assert capsys.readouterr().out == "steps-supervised-s1: recorded already\n"
+
+
+def test_the_papers_preset_has_the_papers_numbers():
+    config = load_config([ROOT / "experiments/cityscapes/scl_paper.yaml"], {"data.root": "cityscapes"})
+    method, train, augment = config.method, config.train, config.augment
+    assert (method.num_boxes, method.num_loss_boxes, method.max_pairs) == (32, 16, 9000)
+    assert (method.consistency_weight, method.structured_weight, method.box_reduction) == (20, 3, "sum")
+    assert (train.optimizer, train.learning_rate, train.power, train.momentum) == ("sgd", 0.002, 1.0, 0.9)
+    assert train.weight_decay == 0.001 and (train.batch_labeled, train.batch_unlabeled) == (8, 8)
+    assert train.steps == round(175 * 2975 / 8) == 65_078
+    assert (config.model.encoder, config.model.output_stride) == ("wide_resnet38", 8)
+    assert (augment.crop_height, augment.crop_width, method.relaxation_window) == (896, 896, 3)
+    assert (method.ema_decay, method.ema_warmup, method.ema_time, method.ramp, method.start) == (
+        0.999,
+        False,
+        None,
+        0,
+        0,
+    )

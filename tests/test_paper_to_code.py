@@ -2,16 +2,15 @@
 
 import importlib
 import re
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from scl_core.config import flat_fields
-from tests.markdown import blocks
+from scl_core.config import flat_fields, flatten, load_config, to_dict
+from tests.conftest import ROOT
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "paper_to_code.md"
+PAGE = ROOT / "docs" / "paper_to_code.md"
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +42,28 @@ def test_every_setting_exists_with_the_default_that_is_printed(page, defaults):
     assert set(re.findall(r"`((?:method|augment|train)\.\w+)`", page)) <= defaults.keys()
 
 
-def test_the_printed_numbers_of_the_paper_are_settings(page, defaults):
-    (example,) = blocks(page, "yaml")
-    keys = {f"{part}.{key}" for part, entries in yaml.safe_load(example).items() for key in entries}
-    assert keys - defaults.keys() == set()
+def test_the_papers_column_is_its_preset(page):
+    preset = load_config([ROOT / "experiments/cityscapes/scl_paper.yaml"], {"data.root": "cityscapes"})
+    values = flatten(to_dict(preset))
+    rows = [row.split(" | ") for row in page.splitlines() if row.startswith("| ") and row.count(" | ") == 4]
+    checked = 0
+    for *_, settings, papers in rows:
+        keys = re.findall(r"`((?:method|augment|train)\.\w+): [^`]+`", settings)
+        printed = [yaml.safe_load(value) for value in re.findall(r"`([^`]+)`", papers)]
+        if keys:
+            assert printed == [values[key] for key in keys]
+            checked += len(keys)
+    assert checked >= 25
+
+
+def test_every_arm_is_a_good_command_line(page):
+    section = page[page.index("## Ablation arms") : page.index("## The loss over every pair")]
+    arms = re.findall(r"`(--[^`]*)`", section)
+    assert len(arms) >= 10
+    for arm in arms:
+        words = arm.replace("--", "").split()
+        given = dict(zip(words[::2], words[1::2], strict=True)) if len(words) > 1 else {}
+        assert load_config([], given) and (given or words[0] in {field.key for field in flat_fields("scl", "scenes")})
 
 
 def test_the_identity_and_its_gradient_as_printed():

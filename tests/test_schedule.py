@@ -45,3 +45,8 @@ def test_unlabeled_factor_waits_then_rises_then_stays():
 def test_no_start_and_no_ramp_is_full_weight_at_once():
     assert [unlabeled_factor(step, 10, 0.0, 0.0) for step in (1, 5, 10)] == [1.0, 1.0, 1.0]
     assert unlabeled_factor(10, 10, 1.0, 0.0) == 0.0
+
+
+def test_one_rate_may_hold_for_an_epoch():
+    rates = [poly_learning_rate(1.0, step, 12, 1.0, every=4) for step in range(12)]
+    assert rates == pytest.approx([1.0] * 4 + [2 / 3] * 4 + [1 / 3] * 4)

@@ -136,7 +136,7 @@ def _load(run: str | None, networks: Networks, folder: str, stamp: int) -> Loade
             method = build_method(config, num_classes).eval()
     else:
         method = restore(store.run_folder(run).path, folder).method
-    teacher = method.teacher.model if method.teacher is not None else getattr(method, "second", method.student)
+    teacher = getattr(method, "second", method.producer)
     return Loaded(method.student.float(), teacher.float(), method)
 
 

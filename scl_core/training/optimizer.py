@@ -5,14 +5,17 @@ from torch import Tensor, nn
 
 
 def build_optimizer(module: nn.Module, train) -> torch.optim.Optimizer:
-    """SGD or AdamW over the trainable parameters; biases and normalisations have no weight decay.
+    """SGD or AdamW over the trainable parameters; biases and normalisations have no weight decay by default.
 
     `train` is a `TrainConfig`.
     """
     trainable = [p for p in module.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": train.weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+        {
+            "params": [p for p in trainable if p.ndim <= 1],
+            "weight_decay": train.weight_decay if train.decay_all else 0.0,
+        },
     ]
     groups = [group for group in groups if group["params"]]
     if train.optimizer == "adamw":
