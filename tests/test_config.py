@@ -54,8 +54,8 @@ def test_unknown_setting_names_file_line_and_nearest(tmp_path):
 
 
 def test_setting_of_another_method_is_refused():
-    with pytest.raises(UserError, match="unknown setting method.ema_warmup of method supervised"):
-        load_config([], {"method.name": "supervised", "method.ema_warmup": 3})
+    with pytest.raises(UserError, match="unknown setting method.structured_weight of method supervised"):
+        load_config([], {"method.name": "supervised", "method.structured_weight": 3})
 
 
 @pytest.mark.parametrize(

@@ -40,10 +40,11 @@ def test_ignored_pixels_have_no_class():
     assert label_counts(torch.tensor([[[0, 2], [255, 2]]]), 3).tolist() == [1, 0, 2]
 
 
-@pytest.mark.parametrize("method", ["scl", "cutmix_seg", "mean_teacher", "cps", "unimatch"])
+@pytest.mark.parametrize("method", ["scl", "cutmix_seg", "mean_teacher", "cps", "unimatch", "scl in micro batches"])
 def test_measuring_changes_no_bit_of_the_training(tmp_path, method):
-    for name, settings in {"on": ON, "off": OFF}.items():
-        options = tiny_options(tmp_path / name, train__steps=3, method__name=method, **settings)
+    parts = {"train__accumulate": 2, "train__batch_labeled": 4} if "micro" in method else {}
+    for name, settings in {"on": ON | parts, "off": OFF | parts}.items():
+        options = tiny_options(tmp_path / name, train__steps=3, method__name=method.split()[0], **settings)
         assert run_command(train, options) == 0
     assert_bitwise_equal(checkpoint_tensors(tmp_path / "on", 3), checkpoint_tensors(tmp_path / "off", 3))
     rows = metrics(tmp_path / "on")
