@@ -23,6 +23,8 @@ VIEWS = {
     "compare": "/compare?runs=scenes-supervised&runs=scenes-scl",
     "cutmix": "/cutmix?run=scenes-scl",
     "similarity": "/similarity?run=scenes-scl&box=4&pixel=82-140&second=70-100",
+    "pairs": "/pairs?run=scenes-scl",
+    "playground": "/playground?run=scenes-scl",
 }
 QUIET_CHROMIUM = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking")
 

@@ -7,10 +7,11 @@ from pages.shared import method_pickers, method_pixels
 from pages.shared.viewer import Pick, picture_viewer
 from scl_core.config import RunConfig
 from scl_core.data.batch import Batch
+from scl_core.data.classes import class_numbers
 from scl_core.data.images import denormalise
 from scl_core.losses.supervised import allowed_classes
-from scl_core.methods.base import class_numbers
 
+STRICT_CLASSES = "method.relaxation_strict_classes"
 WINDOWS = [1, 3, 5, 7, 9, 15, 21]
 
 
@@ -36,7 +37,7 @@ def show_relaxation(batch: Batch, config: RunConfig, names: tuple[str, ...], pal
             "within the window around a pixel, so any of them is right there; far from a boundary nothing changes."
         )
     labels = batch.labels[index]
-    strict = class_numbers(getattr(config.method, "relaxation_strict_classes", None) or "")
+    strict = class_numbers(STRICT_CLASSES, getattr(config.method, "relaxation_strict_classes", None))
     allowed = allowed_classes(labels[None], window, len(names), strict_classes=strict)[0].numpy()
     counts = allowed.sum(0)
     with left:

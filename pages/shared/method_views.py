@@ -56,7 +56,7 @@ def say_which_step(selection: Selection) -> bool:
         if real:
             st.caption(
                 f"Networks in **eval mode**. Step {place.step} is the one that training took after these networks; "
-                "at the end of the page it is recomputed in train mode."
+                "recomputed in train mode it gives that row of metrics.jsonl: see Similarity or Playground."
             )
             return True
         st.caption("Networks in **eval mode**. **Not a training step**: " + _why_not(selection, after))
@@ -95,7 +95,8 @@ def show_training_step(selection: Selection) -> None:
 
 def show_replay(found: Replay) -> None:
     """Terms, weights and sum; with the logged row beside them where there is one."""
-    st.dataframe(replay_table(found), hide_index=True, key="table_replay", column_config=_replay_columns())
+    columns = _replay_columns()
+    st.dataframe(replay_table(found), hide_index=True, key="table_replay", column_config=columns, placeholder="–")
     pictures = f"{len(found.names)} pictures of the whole effective batch, student in {found.mode} mode"
     if found.logged is None:
         st.caption(f"{pictures}. Not a training step, or its row is not written: there is nothing to compare with.")

@@ -122,4 +122,10 @@ def show_checkpoints(selection: Selection, palette: np.ndarray) -> None:
          "consistency": item.consistency, "structured": item.structured}
         for item in moments
     ]  # fmt: skip
-    st.dataframe(rows, hide_index=True, key="table_checkpoints")
+    number = st.column_config.NumberColumn
+    formats = {
+        "agree, %": number(format="%.1f"),
+        "consistency": number(format="%.5f"),
+        "structured": number(format="%.5f"),
+    }
+    st.dataframe(rows, hide_index=True, key="table_checkpoints", column_config=formats)

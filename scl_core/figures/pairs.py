@@ -8,22 +8,28 @@ import plotly.graph_objects as go
 from scl_core.figures.pictures import picture_figure
 from scl_core.figures.style import BLUE, ORANGE, VERMILLION, finish
 
-MOST_LINES = 400
+MOST_LINES = 120
 
 
 def pairs_figure(image: np.ndarray, kept: np.ndarray, dropped: np.ndarray, top: int = 0, left: int = 0) -> go.Figure:
     """Pairs of pixels as lines over a uint8 picture [h, w, 3] whose first pixel is at (`top`, `left`).
 
     `kept` and `dropped` [n, 2, 2]: rows and columns of both pixels. Kept ones are solid with dots at their ends,
-    dropped ones thin and dotted; at most 400 of each are drawn.
+    dropped ones thin and dotted; at most `MOST_LINES` of each are drawn.
     """
     zoom = max(1, 480 // max(image.shape[:2]))
     figure = picture_figure(np.kron(image, np.ones((zoom, zoom, 1), dtype=np.uint8)), top, left, zoom)
-    _add_lines(figure, dropped, "dropped", "lines", {"color": "rgba(255, 255, 255, 0.45)", "width": 1, "dash": "dot"})
-    _add_lines(figure, kept, "kept", "lines+markers", {"color": ORANGE, "width": 1.4})
+    _add_lines(figure, dropped, "dropped", "lines", {"color": "#C9D1DA", "width": 1, "dash": "dot"})
+    _add_lines(figure, kept, "kept", "lines+markers", {"color": ORANGE, "width": 1.2})
     return figure.update_layout(
         showlegend=True,
-        legend={"orientation": "h", "y": -0.02, "yanchor": "top", "bgcolor": "rgba(127, 127, 127, 0.25)"},
+        legend={
+            "orientation": "h",
+            "y": -0.02,
+            "yanchor": "top",
+            "bgcolor": "rgba(60, 70, 80, 0.85)",
+            "font": {"color": "white"},
+        },
     )
 
 
