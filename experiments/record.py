@@ -10,7 +10,15 @@ import yaml
 from scl_core.config import flatten, load_config, to_dict
 
 RECORDS = Path(__file__).resolve().parent / "records"
-NOT_PART_OF_THE_RESULT = {"run_dir", "device", "data.root", "train.workers", "train.threads", "data.cache_mb"}
+NOT_PART_OF_THE_RESULT = {
+    "run_dir",
+    "device",
+    "data.root",
+    "train.workers",
+    "train.threads",
+    "data.cache",
+    "data.cache_mb",
+}
 
 
 def read_lines(path: Path) -> list[dict]:

@@ -118,6 +118,8 @@ LATER_CHANGES = (
     "train.threads",
     "train.keep_checkpoints",
     "train.collective_timeout",
+    "data.cache",
+    "data.cache_mb",
 )
 
 

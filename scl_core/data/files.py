@@ -7,7 +7,8 @@ import numpy as np
 
 from scl_core.data.images import MAX_PIXELS
 from scl_core.data.lists import Entry, check_files, missing_files, require_masks
-from scl_core.data.pictures import DataSource, FileList, PictureCache
+from scl_core.data.memory import cache_setting, open_cache
+from scl_core.data.pictures import DataSource, FileList
 from scl_core.errors import UserError
 from scl_core.settings import setting
 
@@ -21,6 +22,7 @@ class FileSettings:
     height: int | None = setting(None, "Input height in pixels; none: each picture's own.", low=1)
     width: int | None = setting(None, "Input width in pixels; none: each picture's own.", low=1)
     max_pixels: int = setting(MAX_PIXELS, "Largest picture that is decoded, in pixels.", low=1)
+    cache: str = cache_setting()
     cache_mb: int = setting(512, "Memory for decoded pictures at input size, in MiB per process.", low=0)
 
 
@@ -58,7 +60,7 @@ def open_lists(
     Raises UserError for a missing file or mask, and for a picture both trained on and evaluated on.
     """
     root, size = root or Path(config.root), input_size(config)
-    cache = PictureCache(config.cache_mb * 2**20)
+    cache = open_cache(config)
     used = {name: listed for name, listed in entries.items() if listed}
     known = used.get("unlabeled", [])
     used["unlabeled"] = [entry.without_mask() for entry in known]

@@ -64,7 +64,7 @@ class FolderConfig(FileSettings):
         """Fill the lists that are not written down from the pictures that no other list names."""
         entries = {name: listed for name, listed in entries.items() if listed is not None}
         if "labeled" not in entries:
-            refuse_lonely_masks(Path(self.root))
+            refuse_lonely_masks(Path(self.root), scanned)
             entries["labeled"] = [entry for entry in _not_in(entries, scanned) if entry.mask]
         if not entries["labeled"]:
             raise UserError(f"{self.root}: no picture has a mask; put masks/<name>.png beside images/<name>.jpg")
@@ -90,10 +90,10 @@ def scan_pictures(root: Path) -> list[Entry]:
     return entries
 
 
-def refuse_lonely_masks(root: Path) -> None:
+def refuse_lonely_masks(root: Path, scanned: list[Entry]) -> None:
     """Raise UserError for a mask under root/masks that has no picture of its name: it would go unused in silence."""
-    pictures = _by_stem(root, "images", PICTURE_SUFFIXES)
     masks = _by_stem(root, "masks", MASK_SUFFIXES)
+    pictures = {os.path.splitext(entry.image)[0].removeprefix("images/") for entry in scanned}
     lonely = [file for stem, files in masks.items() if stem not in pictures for file in files]
     if lonely:
         more = f" (and {len(lonely) - 1} more)" if len(lonely) > 1 else ""
@@ -125,11 +125,12 @@ def _by_stem(root: Path, folder: str, suffixes: tuple[str, ...]) -> dict[str, li
     found: dict[str, list[str]] = {}
     for current, folders, files in os.walk(root / folder, followlinks=True):
         folders.sort()
-        inside = Path(current).relative_to(root / folder)
+        inside = Path(current).relative_to(root / folder).as_posix()
+        prefix = "" if inside == "." else f"{inside}/"
         for file in sorted(files):
             stem, suffix = os.path.splitext(file)
             if suffix.lower() in suffixes:
-                found.setdefault((inside / stem).as_posix(), []).append((Path(folder) / inside / file).as_posix())
+                found.setdefault(prefix + stem, []).append(f"{folder}/{prefix}{file}")
     return found
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scl_core.data.memory import cache_setting, open_cache
 from scl_core.data.pictures import DataSource, PictureCache, PictureList
 from scl_core.data.scenes import CLASS_NAMES, PALETTE, Dials, draw_scene
 from scl_core.errors import UserError
@@ -29,11 +30,12 @@ class ScenesConfig:
     noise: float = setting(0.5, "How noisy the camera is, 0 to 1.", low=0.0, high=1.0)
     occlusion: float = setting(0.5, "How much things cover each other, 0 to 1.", low=0.0, high=1.0)
     color_overlap: float = setting(0.5, "How alike the colors of different classes are, 0 to 1.", low=0.0, high=1.0)
+    cache: str = cache_setting()
     cache_mb: int = setting(512, "Memory for drawn scenes, in MiB per process.", low=0)
 
     def open(self, seed_for_lists: int = 0) -> DataSource:
         """Open the lists; nothing is drawn before it is asked for."""
-        cache = PictureCache(self.cache_mb * 2**20)
+        cache = open_cache(self)
         train = FIRST_INDEX["train"]
         first_unlabeled, end = train + self.labeled, train + self.labeled + self.unlabeled
         ranges = {

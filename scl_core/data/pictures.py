@@ -1,9 +1,10 @@
 """Lists of pictures and masks, decoded on demand and kept at input size in bounded memory; the opened data set."""
 
 import hashlib
+import posixpath
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -180,11 +181,10 @@ class DataSource:
 
 def _short_names(entries: list[Entry]) -> list[str]:
     """The file's stem where it is unique in the list, the path without suffix otherwise, the path when that repeats."""
-    stems = Counter(PurePosixPath(entry.image).stem for entry in entries)
-    without_suffix = Counter(str(PurePosixPath(entry.image).with_suffix("")) for entry in entries)
-    names = []
-    for entry in entries:
-        path = PurePosixPath(entry.image)
-        long_name = str(path.with_suffix(""))
-        names.append(path.stem if stems[path.stem] == 1 else long_name if without_suffix[long_name] == 1 else str(path))
-    return names
+    long_names = [posixpath.splitext(entry.image)[0] for entry in entries]
+    stems = [name.rpartition("/")[2] for name in long_names]
+    count_of_stem, count_of_name = Counter(stems), Counter(long_names)
+    return [
+        stem if count_of_stem[stem] == 1 else name if count_of_name[name] == 1 else entry.image
+        for stem, name, entry in zip(stems, long_names, entries, strict=True)
+    ]

@@ -10,6 +10,7 @@ from torch import nn
 from scl_core import distributed
 from scl_core.checkpoint import find_checkpoint, read_checkpoint, sweep
 from scl_core.config import RunConfig, flatten, to_dict
+from scl_core.data.memory import memory_words
 from scl_core.data.sources import DataSource, open_data
 from scl_core.distributed import World
 from scl_core.errors import UserError
@@ -63,6 +64,7 @@ def prepare(plan: Plan, world: World, stack: ExitStack) -> Session:
     passes = passes_of(config.train, world.device)
     source = open_data(config.data)
     plan.check_lists(source, world.size)
+    memory = memory_words(source)
     method = build_method(config, len(source.class_names)).to(world.device)
     method = distributed.convert_batch_norm(method, world.device)
     method.read_labeled(source.pictures("labeled"))
@@ -73,6 +75,7 @@ def prepare(plan: Plan, world: World, stack: ExitStack) -> Session:
         run.begin(first_step - 1, config.train.steps)
     progress = Progress(config.train.steps, first_step - 1, run.path / "log.txt", quiet=not world.is_main)
     progress.say(f"{run.path}: {config.method.name} on {source.name} ({sizes(source)}), {world.device}; Ctrl-C saves")
+    progress.say(memory)
     images = config.train.batch_labeled + (config.train.batch_unlabeled if method.num_strong else 0)
     recorder = Recorder(run, progress, config.train.log_every, images, world.is_main)
     alarms = Alarms(run, progress, config.train.steps, unlabeled_from(method)) if world.is_main else None

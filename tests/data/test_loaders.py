@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -72,6 +73,19 @@ def test_workers_change_nothing():
     assert len(alone) == len(helped) == 5
     for first, second in zip(alone, helped, strict=True):
         assert_same(first, second)
+
+
+def test_neither_a_thread_nor_forgotten_pictures_change_anything():
+    alone, threaded = load(steps=5), load(steps=5)
+    threaded._in_a_thread = True  # as for an accelerator
+    forgetful = load(ScenesConfig(**vars(SCENES) | {"cache": "none"}), steps=5)
+    for batches in zip(alone, threaded, forgetful, strict=True):
+        assert_same(batches[0], batches[1])
+        assert_same(batches[0], batches[2])
+    first = iter(threaded)
+    next(first)
+    first.close()  # leaves no thread behind that would keep Python alive
+    assert threading.active_count() == 1
 
 
 def test_two_ranks_make_the_batch_of_one():
