@@ -37,7 +37,7 @@ def show(names: list[str]) -> None:
     smoothing = smooth.slider("Smoothing", 0.0, 0.99, 0.0, key="curve_smoothing", bind="query-params")
     with st.container(horizontal=True):
         grouped = st.toggle(
-            "Group over seeds", key="grouped", bind="query-params", help="Mean and standard deviation; n is in the name."
+            "Group over seeds", key="grouped", bind="query-params", help="Mean and standard deviation; n in the name."
         )
         log_x = st.toggle("Logarithmic axis below", key="log_x", bind="query-params")
         log_y = st.toggle("Logarithmic axis at the side", key="log_y", bind="query-params")
@@ -71,7 +71,7 @@ if not names:
     st.info("Pick at least one run.")
     st.stop()
 active = any(run.status.active for run in store.summaries() if run.name in names)
-live = active and st.toggle("Live", value=True, key="curves_live", help="New points reset a zoom: pause to look closer.")
+live = active and st.toggle("Live", value=True, key="curves_live", help="New points reset a zoom: pause to look.")
 st.fragment(show, run_every=REFRESH_SECONDS if live else None)(names)
 if len(names) > 1:
     st.subheader("Settings that differ")

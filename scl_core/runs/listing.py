@@ -157,7 +157,10 @@ def labeled_count(run: RunFolder) -> int:
 
 
 def scores(run: RunFolder) -> tuple[dict[str, float], dict[str, float], int]:
-    """The last and the best mIoU on the validation list by network, under the run's own protocol, and the number of lines that are no row."""
+    """Last and best mIoU on the validation list by network, and the number of lines that are no row.
+
+    Only evaluations under the run's own protocol count.
+    """
     rows = run.evaluations()
     last: dict[str, float] = {}
     best: dict[str, float] = {}
