@@ -9,6 +9,8 @@ from scl_core.figures.style import empty, finish, plain, series_style
 
 Record = Mapping[str, object]
 MAX_POINTS = 2000
+NOT_MEASURED = "No gradients were measured: train with --train.gradient_terms_every 100."
+TARGETS = {"targets/classes": "targets of unlabeled pictures", "labels/classes": "labels"}
 NOT_LOSSES = ("step", "epoch", "learning_rate", "seconds", "data_seconds")
 
 
@@ -102,6 +104,53 @@ def learning_rate_curve(records: Sequence[Record]) -> go.Figure:
     if not records:
         empty(figure, "No step has been recorded yet.")
     return finish(figure, "Learning rate", "step", "learning rate")
+
+
+def gradient_curves(records: Sequence[Record]) -> go.Figure:
+    """Norm of each weighted term's gradient over the steps at which it was measured, on a log axis."""
+    figure = go.Figure()
+    _add_measured(figure, records, "gradient/")
+    figure.update_yaxes(type="log")
+    if not figure.data:
+        empty(figure, NOT_MEASURED)
+    return finish(figure, "Pull of each term", "step", "norm of the weighted gradient")
+
+
+def cosine_curves(records: Sequence[Record]) -> go.Figure:
+    """Cosine of each unlabeled term's gradient with the supervised one's: 1 along it, 0 across, -1 against it."""
+    figure = go.Figure()
+    _add_measured(figure, records, "cosine/", first_style=1)
+    figure.update_yaxes(range=[-1.05, 1.05], zeroline=True)
+    if not figure.data:
+        empty(figure, NOT_MEASURED)
+    return finish(figure, "Direction against the supervised term", "step", "cosine")
+
+
+def target_curves(records: Sequence[Record]) -> go.Figure:
+    """How varied the targets of unlabeled pictures are, beside the labels: effective numbers of classes."""
+    figure = go.Figure()
+    for index, (key, label) in enumerate(TARGETS.items()):
+        add_line(figure, label, index, *_measured(records, key), 0.0)
+    figure.update_yaxes(rangemode="tozero")
+    if not any(len(line.x) for line in figure.data):
+        empty(figure, "No targets have been counted yet.")
+    return finish(figure, "Variety of the targets", "step", "effective number of classes")
+
+
+def _add_measured(figure: go.Figure, records: Sequence[Record], prefix: str, first_style: int = 0) -> None:
+    """One curve for each column that begins with `prefix` and has a value."""
+    names = dict.fromkeys(key for record in records for key in record if key.startswith(prefix))
+    for index, name in enumerate(names):
+        steps, values = _measured(records, name)
+        if len(steps):
+            add_line(figure, name.removeprefix(prefix), index + first_style, steps, values, 0.0)
+
+
+def _measured(records: Sequence[Record], key: str) -> tuple[np.ndarray, np.ndarray]:
+    """`series` without the steps at which nothing was measured, so that a line goes from one value to the next."""
+    steps, values = series(records, key)
+    measured = np.isfinite(values)
+    return steps[measured], values[measured]
 
 
 def mean_iou_curves(groups: Mapping[str, Sequence[Record]]) -> go.Figure:

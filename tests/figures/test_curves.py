@@ -103,3 +103,35 @@ def test_learning_rate_curve_starts_its_axis_at_zero():
     figure = curves.learning_rate_curve(ROWS)
     assert figure.layout.yaxis.rangemode == "tozero"
     np.testing.assert_array_equal(figure.data[0].y, [0.01, 0.009, 0.008])
+
+
+MEASURED = [
+    {"step": 1, "loss": 1.0, "gradient/supervised": None, "gradient/structured": None, "cosine/structured": None},
+    {"step": 2, "gradient/supervised": 4.8, "gradient/structured": 6.9, "cosine/structured": 0.2},
+    {"step": 3, "gradient/supervised": None, "targets/classes": 1.5, "labels/classes": 6.0},
+    {"step": 4, "gradient/supervised": 4.0, "gradient/structured": 0.0, "cosine/structured": None},
+]
+
+
+def test_gradient_curves_join_the_measured_steps():
+    norms, cosines = curves.gradient_curves(MEASURED), curves.cosine_curves(MEASURED)
+    assert {line.name: list(line.y) for line in norms.data} == {"supervised": [4.8, 4.0], "structured": [6.9, 0.0]}
+    assert [list(line.x) for line in norms.data] == [[2, 4], [2, 4]] and norms.layout.yaxis.type == "log"
+    assert [(line.name, list(line.x), list(line.y)) for line in cosines.data] == [("structured", [2], [0.2])]
+    assert cosines.data[0].line.color == norms.data[1].line.color
+    assert curves.loss_terms(MEASURED) == ["loss"]
+
+
+def test_target_curves_stand_beside_the_labels():
+    figure = curves.target_curves(MEASURED)
+    assert [(line.name, list(line.y)) for line in figure.data] == [
+        ("targets of unlabeled pictures", [1.5]),
+        ("labels", [6.0]),
+    ]
+
+
+@pytest.mark.parametrize("draw", [curves.gradient_curves, curves.cosine_curves, curves.target_curves])
+@pytest.mark.parametrize("records", [[], [{"step": 1, "loss": 0.5}]])
+def test_figures_of_measurements_say_when_there_are_none(draw, records):
+    (note,) = draw(records).layout.annotations
+    assert "measured" in note.text or "counted" in note.text
