@@ -89,8 +89,12 @@ class Method(nn.Module):
 
         Counted on every `watch_every`-th step, for the record and the collapse alarm.
         """
-        if self.watch_every and step % self.watch_every == 0:
+        if self.watches(step):
             self._target_counts = prediction_counts(probs, valid)
+
+    def watches(self, step: int) -> bool:
+        """Whether `note_targets` counts at this step."""
+        return self.watch_every > 0 and step % self.watch_every == 0
 
     def take_target_counts(self) -> Tensor | None:
         """What `note_targets` counted since the last call, float64 [C + 1] (see `prediction_counts`), on this rank."""

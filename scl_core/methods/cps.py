@@ -107,6 +107,8 @@ class Cps(Method):
         mixed = cutmix(a.weak, b.weak, owner)
         logits = [network(mixed).logits for network in self.networks]
         valid = cutmix(a.valid, b.valid, owner)
+        if self.watches(draws.step):
+            self.note_targets(draws.step, logits[0].detach().softmax(1), valid)
         labels = [label for label, _ in targets]
         terms = {"cross_pseudo": global_mean(*cross_pseudo_sum(*logits, *labels, self.counted(valid)))}
         if self.config.structured_weight:

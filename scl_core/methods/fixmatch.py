@@ -60,6 +60,7 @@ class FixMatch(Method):
         owner = draw_owner_at_times(a, batch.positions, draws, config, view=0)
         strong = self.student(cutmix(a.strong[0], b.strong[0], owner)).logits
         wanted = Weak(target(weak_logits, a.valid), partner).mixed(owner)
+        self.note_targets(draws.step, wanted.probs, wanted.valid)
         terms = {
             "supervised": self.labeled_loss(logits, batch.labels, config.relaxation_window),
             "pseudo_label": pseudo_label_term(strong, wanted, config.confidence_threshold),

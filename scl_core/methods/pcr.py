@@ -130,6 +130,7 @@ class Pcr(Method):
         if not self.prototypes.any():
             self.prototypes.copy_(from_main(self.first_prototypes(batch, draws) if rank() == 0 else None))
         unlabeled = self.unlabeled(batch, draws)
+        self.note_targets(draws.step, unlabeled.probs, unlabeled.valid)
         count = len(batch.images)
         logits, features = self.student(torch.cat([batch.images, unlabeled.pictures]))
         labels = self.teacher_labels(unlabeled)

@@ -96,6 +96,9 @@ class Rc2l(Method):
         pictures, valid = mixed(a.strong[0], b.strong[0], owner), mixed(a.valid, b.valid, owner)
         labeled, unlabeled = two_passes(self.student.queries, batch.images, pictures, config.joint_forward)
         seen = self.teacher_output(a, b, owner)
+        if self.watches(draws.step):
+            predicted = self.student.logits(seen, valid.shape[1:]).softmax(1)
+            self.note_targets(draws.step, mix_halves(predicted, owner), valid)
         terms = {"supervised": self.mask_classification(labeled, batch.labels)}
         terms |= self.region_terms(unlabeled, self.teacher_side(seen, owner, valid))
         if config.structured_weight:

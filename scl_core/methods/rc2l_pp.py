@@ -73,6 +73,8 @@ class Rc2lPp(Method):
         valid = mixed(a.valid, b.valid, owner)
         labeled, unlabeled = two_passes(self.student, batch.images, pictures, config.joint_forward)
         seen = self.teacher_output(a, b, owner)
+        if self.watches(draws.step):
+            self.note_targets(draws.step, mix_halves(seen.logits.softmax(1), owner), valid)
         terms = {"supervised": self.supervised_loss(labeled.logits, batch.labels, config.relaxation_window)}
         terms |= self.region_terms(unlabeled.features, self.teacher_side(seen, owner, valid))
         if config.structured_weight:

@@ -74,6 +74,7 @@ class UniMatch(Method):
         partner = partner_target(self.student, b)
         logits, weak_logits, perturbed = self.weak_logits(batch, draws)
         weak = Weak(target(weak_logits, a.valid), partner)
+        self.note_targets(draws.step, weak.own.probs, weak.own.valid)
         terms = {"supervised": self.labeled_loss(logits, batch.labels, config.relaxation_window)}
         terms |= self.strong_terms(batch, weak, draws)
         if perturbed is not None:

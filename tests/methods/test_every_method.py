@@ -8,6 +8,7 @@ import torch
 from scl_core.config import load_config
 from scl_core.errors import UserError
 from scl_core.methods import METHODS
+from scl_core.training.gauges import gradient_terms
 from tests.conftest import build_tiny_folder
 from tests.methods.mixing import assert_resumed_equals_uninterrupted
 from tests.methods.stepping import CROP, method_settings, prepare
@@ -164,3 +165,20 @@ def test_a_setting_of_another_method_is_one_line(name):
         with pytest.raises(UserError, match=f"unknown setting method.{key} of method {name}; the nearest is"):
             load_config((), {"method.name": name, f"method.{key}": "1"})
         assert other != name
+
+
+@EVERY
+def test_its_targets_are_counted_and_its_terms_measured_apart(name, root):
+    sure = {"confidence_threshold": 0.0} if "confidence_threshold" in settings_of(name) else {}
+    prepared = prepare(name, root, **sure)
+    method = prepared.method
+    method.watch_every = 2
+    prepared.terms(1)
+    assert method.take_target_counts() is None
+    terms, weights = prepared.terms(2), method.weights(2)
+    counts = method.take_target_counts()
+    assert (counts is not None) == (method.num_strong > 0)
+    if counts is not None:
+        assert counts[:-1].sum() > 0 and 0 <= counts[-1] <= counts[:-1].sum() and method.take_target_counts() is None
+    measured = gradient_terms(terms, weights, list(method.student.parameters()))
+    assert all(measured[f"gradient/{term}"] > 0 for term in terms if term in weights), measured
