@@ -22,6 +22,7 @@ from scl_core.runs import RunFolder, describe_environment
 from scl_core.training.alarms import Alarms
 from scl_core.training.allocator import keep_freed_memory
 from scl_core.training.gauges import Gauges
+from scl_core.training.memory import fitting_forecast
 from scl_core.training.optimizer import build_optimizer, load_optimizer_tensors
 from scl_core.training.plan import Plan
 from scl_core.training.recorder import Recorder
@@ -64,9 +65,10 @@ def prepare(plan: Plan, world: World, stack: ExitStack) -> Session:
     passes = passes_of(config.train, world.device)
     source = open_data(config.data)
     plan.check_lists(source, world.size)
-    memory = memory_words(source)
-    method = build_method(config, len(source.class_names)).to(world.device)
-    method = distributed.convert_batch_norm(method, world.device)
+    cached = memory_words(source)
+    method = build_method(config, len(source.class_names))
+    memory = fitting_forecast(method, config, source, world)
+    method = distributed.convert_batch_norm(method.to(world.device), world.device)
     method.read_labeled(source.pictures("labeled"))
     optimizer = build_optimizer(method, config.train)
     run = open_run(plan, world, source, stack)
@@ -75,7 +77,9 @@ def prepare(plan: Plan, world: World, stack: ExitStack) -> Session:
         run.begin(first_step - 1, config.train.steps)
     progress = Progress(config.train.steps, first_step - 1, run.path / "log.txt", quiet=not world.is_main)
     progress.say(f"{run.path}: {config.method.name} on {source.name} ({sizes(source)}), {world.device}; Ctrl-C saves")
-    progress.say(memory)
+    progress.say(cached)
+    if memory is not None:
+        progress.say(f"memory of a step: {memory}")
     images = config.train.batch_labeled + (config.train.batch_unlabeled if method.num_strong else 0)
     recorder = Recorder(run, progress, config.train.log_every, images, world.is_main)
     alarms = Alarms(run, progress, config.train.steps, unlabeled_from(method)) if world.is_main else None

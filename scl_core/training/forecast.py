@@ -1,0 +1,191 @@
+"""What a training step will need of memory, told before the first one: small steps are watched, and extrapolated."""
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from math import gcd
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from scl_core.config import RunConfig
+from scl_core.data.batch import Batch, Views
+from scl_core.data.loaders import crop_size
+from scl_core.data.sources import DataSource, open_data
+from scl_core.methods import Method, StepDraws
+from scl_core.models.passes import Passes, computing
+from scl_core.restore import build_method
+
+SMALL_SIDES = (96, 128)  # of the crops that are tried; on smaller ones the weights' own temporaries count for more
+SMALL_STEP = 1 << 17  # pixels of a step that is tried as it is
+OPTIMIZER_COPIES = {"sgd": 1, "adamw": 2}
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Bytes that one process will have allocated at the peak of a step; `seconds` a step takes is not known."""
+
+    weights: int  # of every network, teachers and statistics included
+    optimizer: int
+    gradients: int
+    activations: int  # everything else, batch and loss included
+    seconds: float | None = None
+
+    @property
+    def peak(self) -> int:
+        """The gradients grow while the activations go, so the larger of the two counts."""
+        return self.weights + self.optimizer + max(self.gradients, self.activations)
+
+    def __str__(self) -> str:
+        parts = f"weights {size(self.weights)}, optimizer {size(self.optimizer)}, pictures {size(self.activations)}"
+        return f"about {size(self.peak)} a process ({parts})"
+
+
+def forecast(config: RunConfig, source: DataSource | None = None, processes: int = 1) -> Forecast:
+    """The memory of one process of a training with these settings, without training; a second or two.
+
+    `source` is the opened data set, if it is at hand. The same on every device: kernels' own workspace is not seen.
+    """
+    source = source or open_data(config.data)
+    with torch.random.fork_rng([]):
+        method = build_method(replace(config, model=replace(config.model, weights=None)), len(source.class_names))
+        return forecast_method(method, config, source, processes)
+
+
+def forecast_method(method: Method, config: RunConfig, source: DataSource, processes: int) -> Forecast:
+    """The same for a method that is built already; it is copied, and neither changed nor moved."""
+    with torch.random.fork_rng([]):
+        tried = prepared(deepcopy(method).cpu())
+        pictures = part_of_batch(config.train, processes, method.num_strong > 0)
+        crop = crop_size(config.augment, config.data, source.pictures("labeled"))
+        activations = activation_bytes(tried, config, pictures, crop, len(source.class_names))
+    gradients = nbytes(p for p in tried.parameters() if p.requires_grad)
+    weights = nbytes([*tried.parameters(), *tried.buffers()])
+    copies = OPTIMIZER_COPIES[config.train.optimizer] if config.train.optimizer != "sgd" or config.train.momentum else 0
+    return Forecast(weights, copies * gradients, gradients, activations)
+
+
+def activation_bytes(
+    method: Method, config: RunConfig, pictures: tuple[int, int], crop: tuple[int, int], num_classes: int
+) -> int:
+    """The peak of a step beside weights, optimizer and gradients: tried whole where it is small, else a line to it."""
+    pixels = crop[0] * crop[1]
+    if pixels * sum(pictures) <= SMALL_STEP:
+        return watched_step(method, config, pictures, crop, num_classes)
+    shrink = shrinking(*pictures, config.train.accumulate)
+    few = tuple(number // shrink for number in pictures)
+    peaks = [watched_step(method, config, few, (side, side), num_classes) for side in SMALL_SIDES]
+    first, second = (side * side for side in SMALL_SIDES)
+    slope = max(0.0, (peaks[1] - peaks[0]) / (second - first))
+    return round(peaks[1] + slope * (pixels * shrink - second))
+
+
+def part_of_batch(train, processes: int, mixes: bool) -> tuple[int, int]:
+    """Labeled and unlabeled pictures of one process."""
+    return max(1, train.batch_labeled // processes), max(1, train.batch_unlabeled // processes) if mixes else 0
+
+
+def shrinking(labeled: int, unlabeled: int, accumulate: int) -> int:
+    """By what the pictures can be divided so that every micro batch keeps two of each kind, in the same proportion."""
+    common = gcd(labeled, unlabeled) if unlabeled else labeled
+    smallest = min(labeled, unlabeled) if unlabeled else labeled
+    divisors = (d for d in range(common, 0, -1) if common % d == 0)
+    fits = (d for d in divisors if smallest // d >= 2 * accumulate and smallest // d % accumulate == 0)
+    return next(fits, 1)
+
+
+def prepared(method: Method) -> Method:
+    """As in a late step: with prototypes, where there are any, so that no labeled picture is read for them."""
+    for name, buffer in method.named_buffers():
+        if name == "prototypes":
+            buffer.normal_()
+    return method.train()
+
+
+def watched_step(
+    method: Method, config: RunConfig, pictures: tuple[int, int], crop: tuple[int, int], num_classes: int
+) -> int:
+    """The most bytes that one step on crops of (height, width) holds beside weights, optimizer and gradients."""
+    with watching(method) as memory:
+        batch = blank_batch(*pictures, crop, num_classes, method.num_strong)
+        passes = Passes(torch.bfloat16 if config.train.precision == "bf16" else None, config.train.accumulate)
+        with computing(passes):
+            terms = method(batch, StepDraws(0, config.train.steps))
+        weights = method.weights(config.train.steps)
+        sum(weights[name] * term for name, term in terms.items() if name in weights).backward()
+    method.zero_grad(set_to_none=True)
+    return memory.peak
+
+
+def blank_batch(labeled: int, unlabeled: int, crop: tuple[int, int], num_classes: int, num_strong: int) -> Batch:
+    """Noise of the shape of a batch."""
+    labels = torch.randint(num_classes, (labeled, *crop))
+    views = [noise_views(unlabeled, crop, num_strong) if unlabeled else None for _ in range(2)]
+    images = torch.randn(labeled, 3, *crop)
+    return Batch(images, labels, ("",) * labeled, *views, tuple(range(unlabeled)), tuple(range(labeled)))
+
+
+def noise_views(count: int, crop: tuple[int, int], num_strong: int) -> Views:
+    weak, *strong = (torch.randn(count, 3, *crop) for _ in range(1 + num_strong))
+    return Views(weak, tuple(strong), torch.ones(count, *crop, dtype=torch.bool), ("",) * count)
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of every storage that an operation makes, for as long as it lives."""
+
+    def __init__(self):
+        super().__init__()
+        self.live = self.gradients = self.peak = 0
+        self.known: set[int] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, Tensor):
+                self.count(leaf.untyped_storage())
+        self.peak = max(self.peak, self.live - self.gradients)
+        return out
+
+    def count(self, storage: torch.UntypedStorage) -> None:
+        """Add a storage that is new, and take it off again when it is freed."""
+        key = storage._cdata
+        if key not in self.known:
+            self.known.add(key)
+            self.live += storage.nbytes()
+            weakref.finalize(storage, self.forget, key, storage.nbytes())
+
+    def forget(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.live -= size
+
+
+@contextmanager
+def watching(method: nn.Module) -> Iterator[LiveBytes]:
+    """Count while inside; what exists already (weights) is not counted, nor are finished gradients."""
+    memory = LiveBytes()
+    memory.known |= {tensor.untyped_storage()._cdata for tensor in (*method.parameters(), *method.buffers())}
+
+    def finished(parameter: Tensor) -> None:
+        memory.gradients += parameter.nbytes
+
+    hooks = [p.register_post_accumulate_grad_hook(finished) for p in method.parameters() if p.requires_grad]
+    try:
+        with memory:
+            yield memory
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def nbytes(tensors) -> int:
+    """The bytes of some tensors together."""
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+def size(count: float) -> str:
+    """Bytes for people: `1.3 GB`."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
