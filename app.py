@@ -21,6 +21,7 @@ SECTIONS = {
         st.Page("pages/method/similarity.py", title="Similarity", icon=":material/grid_on:"),
         st.Page("pages/method/pairs.py", title="Pairs", icon=":material/share:"),
         st.Page("pages/method/playground.py", title="Playground", icon=":material/tune:"),
+        st.Page("pages/method/others.py", title="Other methods", icon=":material/category:"),
     ],
 }
 

@@ -21,6 +21,7 @@ LAYERS = [
     {"dissect"},
     {"pair_study"},
     {"methods"},
+    {"insides"},
     {"config"},
     {"command_line", "restore"},
     {"in_turn"},

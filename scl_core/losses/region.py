@@ -173,10 +173,15 @@ def mask_contrast_sum(
 ) -> tuple[Tensor, Tensor]:
     """RMC as training computes it: `student_masks` [B, N, h, w] at the kept pixels, `match` int64 [B, K]."""
     check_contrast(temperature, similarity)
+    similarities = mask_similarities(student_masks, regions, similarity)
+    return sum_and_count(contrast(similarities, match, regions.present, temperature))
+
+
+def mask_similarities(student_masks: Tensor, regions: Regions, similarity: str = "dice") -> Tensor:
+    """d(t_k, s_j) of each region with each of the student's masks [B, N, h, w]: [B, K, N]."""
     student = in_float32(student_masks)
     squares = regions.sizes()[1].to(student.dtype), student.flatten(2).square().sum(2)
-    similarities = mask_similarity(regions.sums(student), *squares, similarity)
-    return sum_and_count(contrast(similarities, match, regions.present, temperature))
+    return mask_similarity(regions.sums(student), *squares, similarity)
 
 
 def feature_contrast_sum(

@@ -18,14 +18,14 @@ from scl_core.losses.mask_classification import (
 )
 from scl_core.losses.region import Regions, class_regions, mask_average_pool
 from scl_core.methods.base import Method
-from scl_core.methods.parts import draw_owner, smallest_part, structured_term
+from scl_core.methods.parts import smallest_part, structured_term
 from scl_core.methods.region_parts import (
     RegionSettings,
     TeacherSide,
     at_cells,
     mix_halves,
-    mixed,
     region_terms,
+    student_side,
     term_weights,
     two_passes,
 )
@@ -92,8 +92,7 @@ class Rc2l(Method):
         config, a, b = self.config, batch.unlabeled_a, batch.unlabeled_b
         if self.unlabeled_factor(draws.step) == 0.0:
             return {"supervised": self.mask_classification(self.student.queries(batch.images), batch.labels)}
-        owner = draw_owner(a, batch.positions, draws, config) if config.num_boxes else None
-        pictures, valid = mixed(a.strong[0], b.strong[0], owner), mixed(a.valid, b.valid, owner)
+        pictures, valid, owner = student_side(batch, draws, config)
         labeled, unlabeled = two_passes(self.student.queries, batch.images, pictures, config.joint_forward)
         seen = self.teacher_output(a, b, owner)
         if self.watches(draws.step):
@@ -147,14 +146,20 @@ class Rc2l(Method):
 
     def region_terms(self, output: QueryOutput, teacher: TeacherSide) -> dict[str, Tensor]:
         """The four terms for the student's queries, each region's own found by the cost of MaskFormer's matching."""
-        config, regions = self.config, teacher.regions
-        class_logits, mask_logits = output.class_logits[:, -1], output.masks()
-        cost = matching_cost(class_logits, mask_logits, regions, config.focal_weight, config.dice_weight)
-        match = hungarian_match(cost, regions.present)
-        masks = mask_logits.sigmoid() * regions.kept.unsqueeze(1)
-        pooled = mask_average_pool(output.features, masks)
-        weight = config.region_no_object_weight
-        return region_terms(masks, pooled, class_logits, output.semantic(), teacher, match, config, weight)
+        masks, match = self.matched(output, teacher.regions)
+        pooled, class_logits = mask_average_pool(output.features, masks), output.class_logits[:, -1]
+        weight = self.config.region_no_object_weight
+        return region_terms(masks, pooled, class_logits, output.semantic(), teacher, match, self.config, weight)
+
+    def matched(self, output: QueryOutput, regions: Regions) -> tuple[Tensor, Tensor]:
+        """The queries' masks [B, N, h, w] at the regions' pixels, and the query of each region, int64 [B, K]."""
+        mask_logits, weights = output.masks(), (self.config.focal_weight, self.config.dice_weight)
+        cost = matching_cost(output.class_logits[:, -1], mask_logits, regions, *weights)
+        return mask_logits.sigmoid() * regions.kept.unsqueeze(1), hungarian_match(cost, regions.present)
+
+    def matched_masks(self, pictures: Tensor, regions: Regions) -> tuple[Tensor, Tensor]:
+        """The student's masks of pictures [B, 3, H, W], and which of them answers for each region."""
+        return self.matched(self.student.queries(pictures), regions)
 
     def unlabeled_factor(self, step: int) -> float:
         """The share of the unlabeled weights that holds at this step."""

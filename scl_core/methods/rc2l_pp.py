@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 from scl_core.ema import EmaTeacher
 from scl_core.errors import UserError
-from scl_core.losses.region import class_regions, mask_average_pool
+from scl_core.losses.region import Regions, class_regions, mask_average_pool
 from scl_core.methods.base import Method
-from scl_core.methods.parts import draw_owner, smallest_part, structured_term
+from scl_core.methods.parts import smallest_part, structured_term
 from scl_core.methods.region_parts import (
     RegionSettings,
     TeacherSide,
     at_cells,
     mix_halves,
-    mixed,
     region_terms,
+    student_side,
     term_weights,
     two_passes,
 )
@@ -68,9 +68,7 @@ class Rc2lPp(Method):
         if self.unlabeled_factor(draws.step) == 0.0:
             logits = self.student(batch.images).logits
             return {"supervised": self.supervised_loss(logits, batch.labels, config.relaxation_window)}
-        owner = draw_owner(a, batch.positions, draws, config) if config.num_boxes else None
-        pictures = mixed(a.strong[0], b.strong[0], owner)
-        valid = mixed(a.valid, b.valid, owner)
+        pictures, valid, owner = student_side(batch, draws, config)
         labeled, unlabeled = two_passes(self.student, batch.images, pictures, config.joint_forward)
         seen = self.teacher_output(a, b, owner)
         if self.watches(draws.step):
@@ -101,8 +99,12 @@ class Rc2lPp(Method):
         masks = probs * teacher.regions.kept.unsqueeze(1)
         pooled = mask_average_pool(features, masks)
         class_logits = self.student.classifier(pooled.to(features.dtype).mT.unsqueeze(3)).squeeze(3).mT
-        match = teacher.regions.classes
-        return region_terms(masks, pooled, class_logits, probs, teacher, match, self.config)
+        return region_terms(masks, pooled, class_logits, probs, teacher, teacher.regions.classes, self.config)
+
+    def matched_masks(self, pictures: Tensor, regions: Regions) -> tuple[Tensor, Tensor]:
+        """The student's class maps of pictures [B, 3, H, W]; that of class c answers for region c."""
+        probs = self.student.classifier(self.student(pictures).features).softmax(1)
+        return probs * regions.kept.unsqueeze(1), regions.classes
 
     def unlabeled_factor(self, step: int) -> float:
         """The share of the unlabeled weights that holds at this step."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,8 +19,12 @@ from scl_core.losses.region import (
     mask_contrast_sum,
     semantic_mask_consistency_sum,
 )
-from scl_core.methods.parts import StructuredSettings
+from scl_core.methods.base import StepDraws
+from scl_core.methods.parts import StructuredSettings, draw_owner
 from scl_core.settings import setting
+
+if TYPE_CHECKING:
+    from scl_core.data.batch import Batch
 
 Output = TypeVar("Output", bound=tuple)
 
@@ -67,6 +71,16 @@ class TeacherSide(NamedTuple):
     regions: Regions
     semantic: Tensor  # [B, C, h, w], its semantic masks, mixed
     features: Tensor  # [B, D, h, w], mixed
+
+
+def student_side(batch: "Batch", draws: StepDraws, settings: RegionSettings) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The strong pictures that the student sees [B, 3, H, W], where they are valid [B, H, W], and the owner map.
+
+    The latter mixes the pairs; None where there are no boxes, and then they are the first of each pair.
+    """
+    a, b = batch.unlabeled_a, batch.unlabeled_b
+    owner = draw_owner(a, batch.positions, draws, settings) if settings.num_boxes else None
+    return mixed(a.strong[0], b.strong[0], owner), mixed(a.valid, b.valid, owner), owner
 
 
 def two_passes(

@@ -1,0 +1,63 @@
+"""CPS taken apart: what its two networks say of one mix, where they differ, and what each teaches the other."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from scl_core.cutmix import cutmix
+from scl_core.data.batch import Batch
+from scl_core.data.images import denormalise
+from scl_core.insides.pair import answering
+from scl_core.losses.cross_pseudo import hard_labels
+from scl_core.methods.base import StepDraws
+from scl_core.methods.cps import Cps
+from scl_core.methods.parts import draw_owner
+
+
+@dataclass(frozen=True)
+class CrossPseudoInside:
+    """`picture` uint8 [H, W, 3] is what both see; maps [H, W] of classes (int64) or flags.
+
+    `first`, `second` are their answers to it, `to_first`, `to_second` the labels that each learns from the other.
+    """
+
+    picture: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    to_first: np.ndarray
+    to_second: np.ndarray
+    valid: np.ndarray
+
+    @property
+    def differ(self) -> np.ndarray:
+        """Where the two answer with different classes."""
+        return (self.first != self.second) & self.valid
+
+    @property
+    def agreement(self) -> float:
+        """Share of the valid pixels where they agree; NaN without any."""
+        return 1.0 - float(self.differ.sum() / self.valid.sum()) if self.valid.any() else float("nan")
+
+
+def cross_pseudo_inside(method: Cps, batch: Batch, draws: StepDraws) -> CrossPseudoInside:
+    """The first pair of the batch, mixed as in training where the method mixes."""
+    a, b = batch.unlabeled_a, batch.unlabeled_b
+    with answering(*method.networks):
+        if method.config.cutmix:
+            owner = draw_owner(a, batch.positions, draws, method.config)
+            labels = [method.targets(network, a, b, owner)[0] for network in method.networks]
+            seen, valid = cutmix(a.weak, b.weak, owner), cutmix(a.valid, b.valid, owner)
+        else:
+            seen, valid, labels = a.weak, a.valid, None
+        answers = [hard_labels(network(seen).logits) for network in method.networks]
+    maps = [tensor[0].cpu().numpy() for tensor in (*answers, *(labels or answers)[::-1], valid)]
+    return CrossPseudoInside(denormalise(seen[0]), *maps)
+
+
+def agreement_by_class(first: np.ndarray, second: np.ndarray, num_classes: int) -> np.ndarray:
+    """Of the pixels that either network gives class c, the share that both give it: float64 [C], NaN without any."""
+    ours, theirs = (torch.as_tensor(labels).flatten() for labels in (first, second))
+    both = torch.bincount(ours[ours == theirs], minlength=num_classes).double()
+    either = torch.bincount(ours, minlength=num_classes) + torch.bincount(theirs, minlength=num_classes) - both
+    return torch.where(either > 0, both / either, torch.nan).numpy()
