@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from scl_core import distributed
+from scl_core.allocator import keep_freed_memory
 from scl_core.command_line import Options, existing_folder, read_options, run_command
 from scl_core.config import RunConfig
 from scl_core.data.images import IGNORE_INDEX
@@ -204,6 +205,7 @@ def main(argv: Sequence[str]) -> int:
     overrides = {entry.key: entry.text for entry in options.given}
     refuse_other_settings(overrides)
     run = RunFolder.open(existing_folder(options.words[0], "run folder"))
+    keep_freed_memory()
     world = distributed.start(options.own.get("device", "auto"))
     try:
         restored = restore(run.path, options.own.get("checkpoint", "last"), world.device, overrides)

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 from scl_core import distributed
+from scl_core.allocator import keep_freed_memory
 from scl_core.command_line import Options, existing_folder, read_options, run_command
 from scl_core.data.images import PICTURE_SUFFIXES, read_picture, resize_picture
 from scl_core.errors import UserError
@@ -114,6 +115,7 @@ def main(argv: Sequence[str]) -> int:
     run_dir = existing_folder(options.words[0], "run folder")
     pictures = find_pictures(Path(options.words[1]))
     out = make_out(Path(options.own["out"]))
+    keep_freed_memory()
     device = distributed.start(options.own.get("device", "auto")).device
     restored = restore(run_dir, options.own.get("checkpoint", "last"), device)
     network = restored.network(options.own.get("network"))

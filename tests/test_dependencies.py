@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # A module imports only from the layers above its own line here (its own package aside); figures stand apart.
 LAYERS = [
     {"errors", "settings"},
-    {"comparison", "cutmix", "ema", "losses", "metrics", "schedule", "seeding", "storage"},
+    {"allocator", "comparison", "cutmix", "ema", "losses", "metrics", "schedule", "seeding", "storage"},
     {"batch_norm", "config_files", "progress", "protocol", "watchdog"},
     {"checkpoint", "distributed", "runs"},
     {"models", "data", "launch"},

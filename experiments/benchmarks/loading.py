@@ -24,15 +24,21 @@ from scl_core.data.loaders import training_loader
 from scl_core.data.sources import open_data
 from scl_core.train import main as train
 
-HEIGHT, WIDTH, BATCH = 360, 480, 4
+BATCH = 4
 FILES, SMALL_POOL = 20_000, 100
 WARM_UP = 2
 
 
-def settings(root: str | None) -> dict[str, object]:
-    """SCL at 360 x 480, 4 + 4 pictures a step, on CamVid or, without a root, on drawn scenes."""
+def settings(options) -> dict[str, object]:
+    """SCL, 4 + 4 pictures a step, on CamVid or, without a root, on drawn scenes."""
+    root = options.root
     data = {"data.root": root, "data.labeled": "1_8"} if root else {"data.labeled": 12, "data.unlabeled": 60}
-    size = {"data.height": HEIGHT, "data.width": WIDTH, "train.batch_labeled": BATCH, "train.batch_unlabeled": BATCH}
+    size = {
+        "data.height": options.height,
+        "data.width": options.width,
+        "train.batch_labeled": BATCH,
+        "train.batch_unlabeled": BATCH,
+    }
     return data | size | {"method.name": "scl", "device": "cpu"}
 
 
@@ -40,7 +46,7 @@ def steps_of_training(options) -> dict[str, float]:
     """Median seconds of a step of a short real training, and the share of them that it waited for pictures."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        given = settings(options.root) | {"run_dir": run, "train.threads": options.threads}
+        given = settings(options) | {"run_dir": run, "train.threads": options.threads}
         given |= {"train.stop_at": options.steps + WARM_UP, "train.workers": options.workers}
         if run_command(train, [word for key, value in given.items() for word in (f"--{key}", str(value))]):
             raise SystemExit(1)
@@ -51,7 +57,7 @@ def steps_of_training(options) -> dict[str, float]:
 
 def loader_alone(options) -> float:
     """Median seconds in which the loader alone makes the batch of a step, its pictures decoded before."""
-    config = load_config((), settings(options.root) | {"train.steps": 10_000})
+    config = load_config((), settings(options) | {"train.steps": 10_000})
     source = open_data(config.data)
     for name in ("labeled", "unlabeled"):
         for index in range(len(source.lists[name])):
@@ -145,6 +151,8 @@ def main() -> None:
     """Print the table and write the numbers where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", help="CamVid's folder; without it scenes are drawn")
+    parser.add_argument("--height", type=int, default=360)
+    parser.add_argument("--width", type=int, default=480)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--steps", type=int, default=6, help="steps that are measured")
@@ -153,7 +161,7 @@ def main() -> None:
     options = parser.parse_args()
     found = measure(options)
     print(f"{date.today()}  {platform.machine()}, {options.threads} threads, torch {torch.__version__}")
-    print(f"scl, mobilenet_v2, {found['data']}, {HEIGHT} x {WIDTH}, {BATCH} labeled + {BATCH} pairs a step")
+    print(f"scl, mobilenet_v2, {found['data']}, {options.height} x {options.width}, {BATCH} + {BATCH} a step")
     print(table(found))
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n")

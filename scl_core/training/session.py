@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from scl_core import distributed
+from scl_core.allocator import keep_freed_memory
 from scl_core.checkpoint import find_checkpoint, read_checkpoint, sweep
 from scl_core.config import RunConfig, flatten, to_dict
 from scl_core.data.memory import memory_words
@@ -20,7 +21,6 @@ from scl_core.progress import Progress
 from scl_core.restore import build_method, refuse_other_method
 from scl_core.runs import RunFolder, describe_environment
 from scl_core.training.alarms import Alarms
-from scl_core.training.allocator import keep_freed_memory
 from scl_core.training.gauges import Gauges
 from scl_core.training.memory import fitting_forecast
 from scl_core.training.optimizer import build_optimizer, load_optimizer_tensors
