@@ -1,7 +1,10 @@
 """Progress of long work in the terminal and the run's log: how far, how fast, how long still."""
 
+import contextlib
 import sys
 import time
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -54,6 +57,22 @@ class Progress:
             self.write_log(text)
 
     def write_log(self, line: str) -> None:
-        if self.log is not None:
-            with self.log.open("a", encoding="utf-8") as file:
+        """Append a line to the log alone; on a full disk it is left out."""
+        if self.log is not None and not self.quiet:
+            with contextlib.suppress(OSError), self.log.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
+
+    @contextlib.contextmanager
+    def warnings(self) -> Iterator[None]:
+        """Write warnings to the log too while inside; they are shown as ever."""
+        show = warnings.showwarning
+
+        def log_too(message, category, *where) -> None:
+            self.write_log(f"{category.__name__}: {' '.join(str(message).split())}")
+            show(message, category, *where)
+
+        warnings.showwarning = log_too
+        try:
+            yield
+        finally:
+            warnings.showwarning = show

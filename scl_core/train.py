@@ -20,12 +20,11 @@ from scl_core.models.passes import computing
 from scl_core.runs import RunFolder
 from scl_core.schedule import poly_learning_rate
 from scl_core.seeding import generator_for
-from scl_core.training.keeping import evaluate_and_save
+from scl_core.training.keeping import catch_up, evaluate_and_save
 from scl_core.training.optimizer import set_learning_rate
 from scl_core.training.plan import Plan, read_plan
 from scl_core.training.ranks import run_ranks
 from scl_core.training.session import Session, prepare
-from scl_core.training.stopping import StopRequest
 
 USAGE = "python -m scl_core.train [--config FILE]... [--resume RUN_DIR] [--processes K] [--SETTING VALUE]..."
 
@@ -72,13 +71,13 @@ def train(plan: Plan) -> int:
         stack.callback(distributed.stop)
         session = prepare(plan, world, stack)
         stack.enter_context(Watchdog(session.run.path, world.rank, world.size, on_loss=session.lost))
-        stop = stack.enter_context(StopRequest())
+        stack.enter_context(session.stop)
+        stack.enter_context(session.progress.warnings())
         try:
-            state, step = run_steps(session, stop)
+            state, step = run_steps(session)
         except BaseException as error:
             fault = lost_rank(error, world.size) or error
-            if world.is_main:
-                session.run.set_status("failed", reason=f"{type(fault).__name__}: {fault}")
+            session.failed(fault)
             raise fault from error
         if world.is_main:
             session.run.set_status(state, step, steps=plan.config.train.steps)
@@ -94,11 +93,13 @@ def lost_rank(error: BaseException, size: int) -> Fault | None:
     return None
 
 
-def run_steps(session: Session, stop: StopRequest) -> tuple[str, int]:
+def run_steps(session: Session) -> tuple[str, int]:
     """The one loop: load, step, record, evaluate, save. Returns the state at the end and the last step."""
     config, method, optimizer = session.config.train, session.method, session.optimizer
     if session.first_step > config.steps:
         session.progress.say(f"all {config.steps} steps are done; --train.steps N goes on to step N")
+    if catch_up(session):
+        return "stopped", session.first_step - 1
     timings = ("learning_rate", "seconds", "data_seconds")
     columns = ("loss", *method.weights(config.steps), *timings, *session.gauges.columns)
     ended = time.perf_counter()
@@ -116,7 +117,7 @@ def run_steps(session: Session, stop: StopRequest) -> tuple[str, int]:
         loss = weighted_sum(terms, weights)
         gauges = session.gauges.read(step, terms, weights, batch.labels)
         loss.backward()
-        asked = float(bool(stop))
+        asked = float(bool(session.stop))
         means = mean_over_ranks({"loss": loss, **terms, "gradient": gradient_norm(session.model), "stop": asked})
         refuse_non_finite(means, step, batch)
         optimizer.step()
@@ -127,9 +128,9 @@ def run_steps(session: Session, stop: StopRequest) -> tuple[str, int]:
         stopping = means["stop"] > 0 or step == config.stop_at
         if stopping:
             say_stopping(session, step)
-        evaluate_and_save(session, step, stopping, skip_evaluation=stopping and step != config.stop_at)
+        left_undone = evaluate_and_save(session, step, stopping, skip_evaluation=stopping and step != config.stop_at)
         ended = time.perf_counter()
-        if stopping and step < config.steps:
+        if left_undone or (stopping and step < config.steps):
             return "stopped", step
     return "finished", config.steps
 

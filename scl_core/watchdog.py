@@ -1,5 +1,6 @@
 """The thread that ends a rank left alone: torchrun neither watches its ranks nor takes them along when it is killed."""
 
+import contextlib
 import os
 import sys
 import threading
@@ -30,6 +31,7 @@ class Watchdog:
     ):
         self.folder = Path(run_dir) / "heartbeats"
         self.rank, self.interval, self.on_loss = rank, interval, on_loss
+        self.one_launcher = os.environ.get("LOCAL_WORLD_SIZE", str(size)) == str(size)
         self.watches_parent = size > 1 or "TORCHELASTIC_RUN_ID" in os.environ
         self.others = {other: Pulse(self.folder / str(other), silent_seconds) for other in range(size) if other != rank}
         self.file = self.folder / str(rank)
@@ -50,11 +52,13 @@ class Watchdog:
         """End the watch and take this rank's file away, and the folder with the last file."""
         self.ended.set()
         self.thread.join()
-        self.file.unlink(missing_ok=True)
-        try:
+        self.take_away()
+
+    def take_away(self) -> None:
+        """Remove this rank's file, and the folder with the last file."""
+        with contextlib.suppress(OSError):
+            self.file.unlink(missing_ok=True)
             self.folder.rmdir()
-        except OSError:
-            return
 
     def __enter__(self) -> "Watchdog":
         self.start()
@@ -107,6 +111,8 @@ class Watchdog:
             teller = threading.Thread(target=self.on_loss, args=(reason,), daemon=True)
             teller.start()
             teller.join(HOOK_SECONDS)
+        if self.one_launcher:  # the other ranks see for themselves that it is gone; elsewhere they need this file
+            self.take_away()
         os._exit(1)
 
 

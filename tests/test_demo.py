@@ -14,7 +14,7 @@ from scl_core.restore import restore
 from scl_core.runs import RunFolder
 from scl_core.train import main as train
 from tests.conftest import ROOT
-from tests.fake_runs import write_run
+from tests.fake_runs import write_lines, write_run
 
 LARGEST_FILE, LARGEST_FOLDER = 2_000_000, 6_000_000
 NETWORKS = {"supervised": ["student"], "scl": ["teacher", "student"]}
@@ -96,7 +96,7 @@ def test_time_left_is_the_recorded_time_at_this_machines_speed(tmp_path):
     usual = {method: demo.usual_seconds(method) for method in demo.METHODS}
     run = write_run(tmp_path, "demo-supervised", method="supervised", state="running", steps=600, step=300)
     slow = 3 * usual["supervised"]
-    rows = [{"step": step, "loss": 1.0, "seconds": slow[step - 1]} for step in range(1, 301)]
-    (run / "metrics.jsonl").write_text("".join(f"{row}\n".replace("'", '"') for row in rows))
+    rows = [{"step": step, "loss": 1.0, "seconds": float(slow[step - 1])} for step in range(1, 301)]
+    write_lines(run / "metrics.jsonl", rows)
     expected = 3 * (usual["supervised"][300:].sum() + usual["scl"].sum())
     assert demo.seconds_left(tmp_path) == pytest.approx(expected, rel=0.05)

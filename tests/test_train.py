@@ -16,6 +16,7 @@ from scl_core.command_line import run_command
 from scl_core.evaluate import main as evaluate
 from scl_core.predict import main as predict
 from scl_core.train import main as train
+from scl_core.training.session import Session
 from tests.tiny import (
     assert_bitwise_equal,
     checkpoint_tensors,
@@ -129,6 +130,7 @@ def test_non_finite_loss_never_reaches_the_weights(tmp_path, capsys):
     assert "not finite" in error and "step" in error and "pictures:" in error and "Traceback" not in error
     status = json.loads((run / "status.json").read_text())
     assert status["state"] == "failed" and "not finite" in status["reason"]
+    assert (run / "log.txt").read_text().splitlines()[-1] == f"failed: {status['reason']}"
     folders = [folder for folder in (run / "checkpoints").iterdir() if folder.is_dir()]
     assert all(
         torch.isfinite(v).all() for folder in folders for v in checkpoint_tensors(run, int(folder.name)).values()
@@ -151,6 +153,37 @@ def test_signal_saves_and_stops(tmp_path, signal_number):
     assert status["state"] == "stopped"
     last = json.loads((run / "checkpoints" / "last.json").read_text())["step"]
     assert last == status["step"] == metrics(run)[-1]["step"]
+
+
+def test_a_stop_during_an_evaluation_leaves_it_to_the_resumed_run(finished, tmp_path, monkeypatch):
+    pictures = []
+
+    def ask_at_the_second(session):
+        pictures.append(len(pictures))
+        if len(pictures) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Session, "beat", ask_at_the_second)
+    run = tmp_path / "run"
+    assert run_command(train, tiny_options(run)) == 0
+    status = json.loads((run / "status.json").read_text())
+    assert (status["state"], status["step"]) == ("stopped", 3) and len(pictures) == 2
+    assert not (run / "evaluations.jsonl").exists() and "left undone" in (run / "log.txt").read_text()
+    assert run_command(train, ["--resume", str(run)]) == 0
+    assert (run / "evaluations.jsonl").read_text() == (finished / "scl" / "evaluations.jsonl").read_text()
+    assert_bitwise_equal(checkpoint_tensors(run, 6), checkpoint_tensors(finished / "scl", 6))
+
+
+def test_a_stop_during_the_last_evaluation_too(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    options = tiny_options(run, train__steps=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "beat", lambda session: os.kill(os.getpid(), signal.SIGTERM))
+        assert run_command(train, options) == 0
+    assert json.loads((run / "status.json").read_text())["state"] == "stopped"
+    assert run_command(train, ["--resume", str(run)]) == 0
+    assert json.loads((run / "status.json").read_text())["state"] == "finished"
+    assert (run / "evaluations.jsonl").exists()
 
 
 def test_folder_that_is_not_empty_is_refused_with_the_line_to_type(finished, capsys):

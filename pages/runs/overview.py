@@ -34,9 +34,6 @@ head = st.container(horizontal=True, horizontal_alignment="distribute", vertical
 head.title("Runs", width="content")
 runs = store.summaries()
 run_notes.show_last_action()
-if st.session_state.pop("leave_run", False):
-    st.session_state["run"] = None
-    st.query_params.pop("run", None)
 if not runs:
     show_empty()
     run_notes.show_archive()
@@ -46,7 +43,7 @@ if head.button("New run", icon=":material/add:"):
 
 demo_panel.show_progress()
 names = [run.name for run in runs]
-wanted = st.session_state.get("run") or st.query_params.get("run")
+wanted = st.session_state["run"] if "run" in st.session_state else st.query_params.get("run")
 if wanted and wanted not in names:
     show_missing(wanted)
     st.session_state["run"] = None

@@ -1,23 +1,26 @@
 """One run in full: state, progress, curves, log and settings, read anew every two seconds while it runs."""
 
+import time
+
 import pandas as pd
 import streamlit as st
 import yaml
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.shared import store
+from pages.shared import run_notes, store
 from pages.shared.run_actions import show_action_error, show_actions
-from pages.shared.words import STATE_MEANINGS, duration, percent, state_label
+from pages.shared.words import STATE_MEANINGS, duration, percent, plain_name, state_label
 from scl_core.errors import UserError
 from scl_core.figures import curves
-from scl_core.runs import RunFolder, RunStatus, RunSummary
+from scl_core.runs import RunFolder, RunStatus, RunSummary, standing_alarms
 
 REFRESH_SECONDS = 2
 LOG_LINES = 200
+LAST_LINES = 8
 ALARMS = {
-    "failed": "The run failed:",
-    "lost": "The run ended without a word:",
-    "stalled": "The run shows no sign of work:",
+    "failed": "The run failed.",
+    "lost": "The run ended without a word.",
+    "stalled": "The run shows no sign of work.",
 }
 
 
@@ -47,19 +50,26 @@ def show_panel(name: str, was_active: bool) -> None:
         return
     if was_active != status.active:
         store.forget_summaries()
+        if was_active:
+            st.session_state["ended"] = (name, status)
         st.rerun()
+    if "ended" in st.session_state:
+        say_ended(*st.session_state.pop("ended"))
     show_numbers(status, records, evaluations)
+    show_state(run, status)
     if records.skipped + evaluations.skipped:
         st.caption(f"{records.skipped + evaluations.skipped} damaged lines of the records were left out.")
     show_actions(name, status, bool(run.checkpoints()), bool(evaluations))
     show_action_error(name)
-    curve_tab, log_tab, settings_tab = st.tabs(["Curves", "Log", "Settings"], key="run_tab")
+    curve_tab, log_tab, settings_tab, notes_tab = st.tabs(["Curves", "Log", "Settings", "Notes"], key="run_tab")
     with curve_tab:
         show_curves(records, evaluations)
     with log_tab:
         show_log(run)
     with settings_tab:
         show_settings(run)
+    with notes_tab:
+        run_notes.show(next((item for item in store.summaries() if item.name == name), None))
 
 
 def show_numbers(status: RunStatus, records: list[dict], evaluations: list[dict]) -> None:
@@ -79,11 +89,36 @@ def show_numbers(status: RunStatus, records: list[dict], evaluations: list[dict]
     if steps:
         left = f" · about {duration((steps - step) * seconds)} left" if seconds and status.active else ""
         st.progress(min(step / steps, 1.0), text=f"step {step} of {steps}{left}")
-    if status.reason and status.state in ALARMS:
-        st.error(ALARMS[status.state], icon=":material/error:")
-        st.code(status.reason, language=None, wrap_lines=True)
+
+
+def show_state(run: RunFolder, status: RunStatus) -> None:
+    """Why the run is in its state; of one that broke off also since when, and its last lines; then what it warns of."""
+    if status.state in ALARMS:
+        age = status.heartbeat_age
+        since = "" if age is None else f" Its last sign of life was {duration(age)} ago, {clock(age)}."
+        st.error(ALARMS[status.state] + since, icon=":material/error:")
+        lines = [status.reason, run.log_tail(LAST_LINES), run.launch_log_tail(LAST_LINES)]
+        st.code("\n".join(filter(None, lines)) or "It left no word.", language=None, wrap_lines=True)
     elif status.reason:
         st.text(status.reason)
+    try:
+        alarms = standing_alarms(run.alarms())
+    except UserError:
+        alarms = []
+    for alarm in alarms:
+        st.warning("An alarm holds:", icon=":material/notification_important:")
+        st.code(f"since step {alarm['step']}: {alarm['text']}", language=None, wrap_lines=True)
+
+
+def clock(seconds_ago: float) -> str:
+    """The time of day so long ago, with the date where that was another day."""
+    then = time.localtime(time.time() - seconds_ago)
+    return time.strftime("%H:%M" if seconds_ago < 12 * 3600 else "%Y-%m-%d %H:%M", then)
+
+
+def say_ended(name: str, status: RunStatus) -> None:
+    """Tell once, on whatever the page shows next, that a run that was watched has ended."""
+    st.toast(f"{plain_name(name)}: {state_label(status.state)} at step {status.step or 0}", icon=":material/flag:")
 
 
 def seconds_per_step(records: list[dict], window: int = 50) -> float | None:

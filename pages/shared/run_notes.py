@@ -8,8 +8,10 @@ from scl_core.errors import UserError
 from scl_core.runs import Notes, RunSummary, archive, archived, bring_back, write_notes
 
 
-def show(summary: RunSummary) -> None:
-    """The form of tags and note, and below it the way to the archive."""
+def show(summary: RunSummary | None) -> None:
+    """The form of tags and note, and below it the way to the archive; nothing for a run that has just gone."""
+    if summary is None:
+        return
     known = sorted({tag for run in store.summaries() for tag in run.notes.tags})
     with st.form(f"notes-{summary.name}", border=False):
         tags = st.multiselect(
@@ -23,7 +25,7 @@ def show(summary: RunSummary) -> None:
         note = st.text_area("Note", summary.notes.note, max_chars=4000, placeholder="What this run is about")
         if st.form_submit_button("Save", icon=":material/save:"):
             save(summary, Notes(tuple(tags), note))
-    if st.button("Archive this run", icon=":material/archive:", key="archive", disabled=summary.status.active):
+    with st.popover("Archive this run", icon=":material/archive:", disabled=summary.status.active):
         confirm(summary.name)
 
 
@@ -39,15 +41,13 @@ def save(summary: RunSummary, notes: Notes) -> None:
     st.rerun()
 
 
-@st.dialog("Archive a run")
 def confirm(name: str) -> None:
     """Ask for the name, so that no click archives another run than was meant."""
     st.write("The folder moves to `.archive` beside the runs, whole; it can be brought back. Its name:")
     st.code(plain_name(name), language=None)
-    typed = st.text_input("Type the name of the run to archive it", key="archive_name")
-    if st.button("Archive", type="primary", key="archive_now", disabled=typed.strip() != name):
-        put_away(name)
-        st.rerun()
+    typed = st.text_input("Type the name of the run to archive it", key=f"archive-{name}")
+    unlike = typed.strip() != name
+    st.button("Archive", type="primary", key="archive_now", disabled=unlike, on_click=put_away, args=(name,))
 
 
 def put_away(name: str) -> None:
@@ -55,7 +55,7 @@ def put_away(name: str) -> None:
     try:
         there = archive(store.run_folder(name).path)
         st.session_state["archive_word"] = (name, there, None)
-        st.session_state["leave_run"] = True
+        st.session_state["run"] = None
     except UserError as error:
         st.session_state["archive_word"] = (name, "", str(error))
     store.forget_summaries()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scl_core.errors import UserError
-from scl_core.storage.files import read_json_or_none, write_json_atomic
+from scl_core.storage.files import DamagedFile, read_json_or_none, write_json_atomic
 
 FILE = "notes.json"
 TAG_LENGTH, TAG_COUNT, NOTE_LENGTH = 40, 20, 4000
@@ -42,5 +42,5 @@ def write_notes(run_dir: str | Path, notes: Notes) -> None:
         raise UserError(f"{run_dir} has no folder yet that could keep notes")
     try:
         write_json_atomic(Path(run_dir) / FILE, {"tags": list(tags), "note": notes.note.strip()})
-    except OSError as error:
-        raise UserError(f"the notes of {run_dir} cannot be written: {error.strerror}") from error
+    except (OSError, DamagedFile) as error:
+        raise UserError(f"the notes of {run_dir} cannot be written: {error}") from error

@@ -13,31 +13,55 @@ from scl_core.training.session import Session
 PREVIEWS = 4
 
 
-def evaluate_and_save(session: Session, step: int, stopping: bool, skip_evaluation: bool) -> None:
+class StopAsked(Exception):
+    """Somebody asked to stop while the networks were evaluated."""
+
+
+def evaluate_and_save(session: Session, step: int, stopping: bool, skip_evaluation: bool) -> bool:
     """Write a checkpoint where the schedule or a stop asks for it, then evaluate where that is due.
 
-    A new best score gets a checkpoint too. Somebody who asked to stop does not wait for an evaluation, but at the end.
+    A new best score gets a checkpoint too. Somebody who asked to stop does not wait for an evaluation; True when one
+    was left undone for that, with a checkpoint from which a resumed run makes up for it.
     """
     config = session.config.train
     last = step == config.steps
     saves = stopping or last or step % config.checkpoint_every == 0
     evaluates = last or (step % config.evaluate_every == 0 and not skip_evaluation)
-    if saves or evaluates:
-        with recalibrated(session):
-            keep(session, step, saves, evaluates)
+    if not (saves or evaluates):
+        return False
+    with recalibrated(session):
+        return keep(session, step, saves, evaluates)
 
 
-def keep(session: Session, step: int, saves: bool, evaluates: bool) -> None:
+def catch_up(session: Session) -> bool:
+    """Evaluate the step that a resumed run stands at, where that was due and left undone; True if it is again."""
+    config, step = session.config.train, session.first_step - 1
+    due = step and (step >= config.steps or step % config.evaluate_every == 0)
+    done = [row for row in session.run.evaluations() if (row["step"], row["split"]) == (step, "val")]
+    if not distributed.from_main(bool(due and len(done) < len(session.method.evaluated))):
+        return False
+    with recalibrated(session):
+        return keep(session, step, saves=False, evaluates=True)
+
+
+def keep(session: Session, step: int, saves: bool, evaluates: bool) -> bool:
     """Save before the evaluation, so that a fault in it costs no step; and after it when the score is the best."""
     if saves:
         save(session, step)
     if evaluates:
-        score, network = evaluate(session, step)
+        try:
+            score, network = evaluate(session, step)
+        except StopAsked:
+            session.progress.say(f"step {step}: a stop was asked for, the evaluation is left undone")
+            if not saves:
+                save(session, step)
+            return True
         if distributed.any_rank(session.world.is_main and session.run.is_better(score, step)):
             if not saves:
                 save(session, step)
             if session.world.is_main:
                 update_best(session.run.path, step, score, network)
+    return False
 
 
 def evaluate(session: Session, step: int) -> tuple[float, str]:
@@ -45,8 +69,14 @@ def evaluate(session: Session, step: int) -> tuple[float, str]:
     session.recorder.flush()
     pictures, scores = session.source.lists["val"], {}
     classes = session.source.class_names
+
+    def after_picture(done: int) -> None:
+        session.beat()
+        if done < len(pictures) and distributed.any_rank(bool(session.stop)):  # the last round may lack some ranks
+            raise StopAsked
+
     for name, network in session.method.evaluated.items():
-        done = evaluate_network(name, network, pictures, len(classes), session.world, lambda done: session.beat())
+        done = evaluate_network(name, network, pictures, len(classes), session.world, after_picture)
         record = done.record(classes, protocol_words(session.config.data), session.source.list_hash)
         if session.world.is_main:
             session.run.write_evaluation(step, "val", name, record, done.confusions, done.names, boundary=done.boundary)

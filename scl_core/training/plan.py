@@ -137,6 +137,7 @@ def resume_plan(options: Options, run_dir: Path) -> Plan:
                 f"{entry.key} cannot change when a run is resumed; what may change: {', '.join(LATER_CHANGES)}"
             )
     run = RunFolder.open(run_dir)
+    refuse_weights_alone(run)
     stored = flatten(run.config()) | {"train.stop_at": None}
     origin = str(run_dir / "config.yaml")
     config = build_config([Given(key, as_text(value), origin) for key, value in stored.items()] + options.given)
@@ -147,6 +148,16 @@ def resume_plan(options: Options, run_dir: Path) -> Plan:
     if config.train.steps != stored["train.steps"]:
         print(f"train.steps was {stored['train.steps']} and is {config.train.steps}: the schedule changes", flush=True)
     return Plan(config, run_dir, resumed=True)
+
+
+def refuse_weights_alone(run: RunFolder) -> None:
+    """Raise `UserError` where no checkpoint holds the optimizer: a run that was recorded to be looked at."""
+    folders = [run.path / "checkpoints" / f"{step:08d}" for step in run.checkpoints()]
+    if folders and not any((folder / "optimizer.safetensors").exists() for folder in folders):
+        raise UserError(
+            f"run {run.name} cannot be resumed: its checkpoints hold the networks alone; "
+            f"to start a new run from them: --model.weights {run.path}"
+        )
 
 
 def check_stop(config: RunConfig) -> None:

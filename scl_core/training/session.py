@@ -2,7 +2,7 @@
 
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -26,6 +26,7 @@ from scl_core.training.memory import fitting_forecast
 from scl_core.training.optimizer import build_optimizer, load_optimizer_tensors
 from scl_core.training.plan import Plan
 from scl_core.training.recorder import Recorder
+from scl_core.training.stopping import StopRequest
 
 SHOWN_LISTS = ("labeled", "unlabeled", "val", "test")
 
@@ -47,6 +48,7 @@ class Session:
     alarms: Alarms | None  # rank 0's
     passes: Passes
     first_step: int
+    stop: StopRequest = field(default_factory=StopRequest)
 
     def beat(self) -> None:
         """A sign of life in work that takes no steps."""
@@ -56,6 +58,14 @@ class Session:
     def lost(self, reason: str) -> None:
         """Another rank or the launcher is gone: leave word in the folder before this rank leaves too."""
         self.run.set_status("failed", reason=reason)
+        self.progress.write_log(f"failed: {reason}")
+
+    def failed(self, fault: BaseException) -> None:
+        """The last word of a training that could not go on, in the status and at the end of the log."""
+        if self.world.is_main:
+            reason = f"{type(fault).__name__}: {fault}"
+            self.run.set_status("failed", reason=reason)
+            self.progress.write_log(f"failed: {reason}")
 
 
 def prepare(plan: Plan, world: World, stack: ExitStack) -> Session:
@@ -174,11 +184,6 @@ def load_last(run: RunFolder, method: Method, optimizer: torch.optim.Optimizer) 
         return 0
     stored = read_checkpoint(find_checkpoint(run.path, "last"))
     refuse_other_method(stored, method.config.name)
-    if "optimizer" not in stored.tensors:
-        raise UserError(
-            f"run {run.name} cannot be resumed: its checkpoint of step {stored.step} holds the networks alone; "
-            f"to start a new run from them: --model.weights {run.path}"
-        )
     method.load_tensors(stored.tensors, stored.step)
     load_optimizer_tensors(optimizer, stored.tensors["optimizer"])
     method.go_on()

@@ -68,7 +68,7 @@ def texts(elements) -> str:
 def test_without_runs_the_overview_leads_to_the_launch_page(open_page):
     app = open_page()
     assert "No run yet" in texts(app.subheader)
-    app.button[0].click().run()
+    next(button for button in app.button if button.label == "Launch the first run").click().run()
     assert not app.exception
     assert app.title[0].value == "Launch a run"
 
