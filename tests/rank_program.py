@@ -24,6 +24,10 @@ STRUCTURED = {
     "whole": {"method.structured_region": "whole"},
     "random": {"method.structured_region": "random"},
     "pixel_cosine": {"method.structured_form": "pixel_cosine"},
+    "batch": {"method.structured_region": "batch"},
+    "window": {"method.structured_region": "window", "method.structured_radius": 2},
+    "weighted": {"method.structured_pair_weights": "class_area", "method.structured_centred": "true"},
+    "logits": {"method.structured_on": "logits"},
 }
 
 

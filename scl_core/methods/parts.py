@@ -14,18 +14,28 @@ import torch
 from torch import Tensor, nn
 
 from scl_core.cutmix import box_owner, cutmix, sample_boxes, shuffled_owner
-from scl_core.distributed import global_mean
+from scl_core.distributed import global_mean, sum_over_ranks, world_size
 from scl_core.errors import UserError
 from scl_core.losses.structured import structured_per_box, sum_of_boxes
-from scl_core.losses.structured_family import pixel_cosine_per_box
+from scl_core.losses.structured_family import (
+    batch_pairs_loss,
+    centred_logits,
+    class_area_weights,
+    confidence_weights,
+    pixel_cosine_per_box,
+    soften,
+    weighted_per_box,
+    window_per_picture,
+)
 from scl_core.methods.base import StepDraws
 from scl_core.settings import setting
 
 if TYPE_CHECKING:
     from scl_core.data.batch import Views
 
-REGIONS = ("boxes", "whole", "random")
+REGIONS = ("boxes", "whole", "random", "window", "batch")
 FORMS = ("pairs", "pixel_cosine")
+PAIR_WEIGHTS = ("none", "confidence", "class_area")
 
 
 class BoxSettings(Protocol):
@@ -39,6 +49,11 @@ class BoxSettings(Protocol):
     box_reduction: str
     structured_region: str
     structured_form: str
+    structured_radius: int
+    structured_on: str
+    structured_temperature: float
+    structured_pair_weights: str
+    structured_centred: bool
 
 
 @dataclass
@@ -66,8 +81,9 @@ class StructuredSettings:
     box_reduction: str = setting("mean", "How the boxes' losses become one: eq. 8 has sum.", choices=("mean", "sum"))
     structured_region: str = setting(
         "boxes",
-        "Where the structured loss takes its pixels: each box (eq. 8), the whole picture as one region (eq. 6), or as "
-        "a control random sets of pixels as large as the boxes.",
+        "Where the structured loss takes its pixels: each box (eq. 8), the whole picture as one region (eq. 6), a "
+        "window around each pixel, all pictures of the step as one region, or as a control random sets of pixels as "
+        "large as the boxes.",
         choices=REGIONS,
     )
     structured_form: str = setting(
@@ -76,6 +92,20 @@ class StructuredSettings:
         "teacher's (1 - cosine).",
         choices=FORMS,
     )
+
+    structured_radius: int = setting(16, "Half the side of the window, in pixels; for structured_region window.", low=1)
+    structured_on: str = setting(
+        "probs", "The vectors that are compared: probabilities, or logits less their mean.", choices=("probs", "logits")
+    )
+    structured_temperature: float = setting(
+        1.0, "Divides the logits before the probabilities are compared; 2 to 3 undoes saturation.", low=0.05
+    )
+    structured_pair_weights: str = setting(
+        "none",
+        "Weight w_i w_j of a pair of pixels: none, the teacher's confidence, or one over the class's area in the box.",
+        choices=PAIR_WEIGHTS,
+    )
+    structured_centred: bool = setting(False, "Subtract each box's mean vector first (the distance of linear HSIC).")
 
     def __post_init__(self):
         check_loss_boxes(self)
@@ -92,11 +122,22 @@ def check_loss_boxes(settings: BoxSettings) -> None:
 
 
 def check_structured_form(settings: BoxSettings) -> None:
-    """Raises `UserError` when pairs are to be drawn for a form that compares none."""
-    if settings.max_pairs is not None and settings.structured_form != "pairs":
+    """Raises `UserError` for settings of the structured loss that cannot hold together."""
+    weighted = settings.structured_pair_weights != "none" or settings.structured_centred
+    special = settings.structured_form != "pairs" or settings.structured_region in ("window", "batch")
+    if settings.max_pairs is not None and (special or weighted):
         raise UserError(
-            f"method.max_pairs {settings.max_pairs} draws pairs, which method.structured_form "
-            f"{settings.structured_form} does not compare: leave max_pairs empty, or set structured_form to pairs"
+            f"method.max_pairs {settings.max_pairs} draws pairs of the plain structured loss alone: leave max_pairs "
+            "empty, or set structured_form, structured_region, structured_pair_weights and structured_centred back"
+        )
+    if weighted and special:
+        raise UserError(
+            "method.structured_pair_weights and structured_centred weigh the pairs of a box: set structured_form to "
+            "pairs and structured_region to boxes, whole or random"
+        )
+    if settings.structured_form != "pairs" and settings.structured_region in ("window", "batch"):
+        raise UserError(
+            f"method.structured_region {settings.structured_region} takes pairs: set structured_form to pairs"
         )
 
 
@@ -137,14 +178,40 @@ def structured_term(
     int64 and `valid` bool [B, H, W] of the mix. Pairs are drawn from `stream` where `settings.max_pairs` asks for it,
     random sets of pixels from the stream "placebo".
     """
+    weights_from = teacher
+    student, teacher = (compared_vectors(probs, settings) for probs in (student, teacher))
+    if settings.structured_region == "batch":
+        return batch_pairs_loss(student, teacher, valid, sum_over_ranks, world_size())
+    if settings.structured_region == "window":
+        values = window_per_picture(student, teacher, settings.structured_radius, valid)[:, None]
+        return global_mean(*sum_of_boxes(values))
     regions, num_regions, num_compared = pair_regions(owner, valid, positions, draws, settings)
     shared = (student, teacher, regions, num_regions, num_compared)
     if settings.structured_form == "pixel_cosine":
         values, _ = pixel_cosine_per_box(*shared, valid=valid)
+    elif settings.structured_pair_weights != "none" or settings.structured_centred:
+        weights = pair_weights(weights_from, regions, num_regions, valid, settings)
+        values = weighted_per_box(*shared, valid, weights, settings.structured_centred)
     else:
         pairs = draws.generators(positions, stream) if settings.max_pairs is not None else None
         values, _ = structured_per_box(*shared, settings.max_pairs, pairs, valid)
     return global_mean(*sum_of_boxes(values, settings.box_reduction))
+
+
+def compared_vectors(probs: Tensor, settings: BoxSettings) -> Tensor:
+    """What the structured loss compares of probabilities [B, C, H, W]: the softened ones, or their logits."""
+    return (
+        centred_logits(probs) if settings.structured_on == "logits" else soften(probs, settings.structured_temperature)
+    )
+
+
+def pair_weights(teacher: Tensor, regions: Tensor, num_regions: int, valid: Tensor, settings: BoxSettings):
+    """w_i of each pixel, float [B, H, W], from the teacher's probabilities; None where every pair counts the same."""
+    if settings.structured_pair_weights == "confidence":
+        return confidence_weights(teacher)
+    if settings.structured_pair_weights == "class_area":
+        return class_area_weights(teacher, regions, num_regions, valid)
+    return None
 
 
 def pair_regions(

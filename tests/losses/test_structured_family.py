@@ -5,7 +5,17 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from scl_core.losses.structured import structured_per_box
-from scl_core.losses.structured_family import class_pair_matrix, pixel_cosine_per_box, pixel_shares
+from scl_core.losses.structured_family import (
+    batch_pairs_loss,
+    centred_logits,
+    class_area_weights,
+    class_pair_matrix,
+    pixel_cosine_per_box,
+    pixel_shares,
+    soften,
+    weighted_per_box,
+    window_per_picture,
+)
 from tests.losses.test_structured import BOXES, random_case
 
 LOSS_BOXES = 4
@@ -100,3 +110,84 @@ def test_pixel_cosine_has_a_gradient_also_where_a_vector_has_no_length():
     short.requires_grad_()
     pixel_cosine_per_box(short, teacher.float(), owner, BOXES, 3, valid)[0].sum().backward()
     assert short.grad.isfinite().all() and short.grad.any()
+
+
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("width", [4, 7])
+def test_weighted_centred_and_of_another_width_against_matrices_of_pairs(width, centred):
+    student, _, owner, valid = random_case()
+    teacher, weights = torch.randn(2, width, 6, 6, dtype=torch.float64), torch.rand(2, 6, 6, dtype=torch.float64)
+    student.requires_grad_()
+    values = weighted_per_box(student, teacher, owner, BOXES, LOSS_BOXES, valid, weights, centred)
+    for picture, column, places in boxes_of(owner, valid):
+        if not places:
+            assert values[picture, column] == 0
+            continue
+        rows, columns = zip(*places, strict=True)
+        weight, similarities = weights[picture, rows, columns], []
+        for maps in (student, teacher):
+            vectors = torch.nn.functional.normalize(maps[picture][:, rows, columns], dim=0)
+            if centred:
+                vectors = vectors - (vectors @ weight / weight.sum())[:, None]
+            similarities.append(vectors.T @ vectors)
+        both = weight[:, None] * weight[None, :]
+        expected = (both * (similarities[0] - similarities[1]) ** 2).sum() / both.sum()
+        assert values[picture, column].item() == pytest.approx(expected.item(), rel=1e-9, abs=1e-14)
+    assert torch.autograd.gradcheck(
+        lambda probs: weighted_per_box(probs, teacher, owner, BOXES, 2, valid, weights, centred), student
+    )
+
+
+@pytest.mark.parametrize("radius", [1, 2, 9])
+def test_window_against_a_double_loop(radius):
+    student, teacher, _, valid = random_case(pictures=2, size=5)
+    student.requires_grad_()
+    values = window_per_picture(student, teacher, radius, valid)
+    for picture in range(2):
+        places = [(y, x) for y, x in valid[picture].nonzero().tolist()]
+        squares = pair_differences(student[picture].detach(), teacher[picture], places)
+        near = [
+            squares[i][j]
+            for i, (y1, x1) in enumerate(places)
+            for j, (y2, x2) in enumerate(places)
+            if abs(y1 - y2) <= radius and abs(x1 - x2) <= radius
+        ]
+        assert values[picture].item() == pytest.approx(sum(near) / len(near), rel=1e-9)
+    assert torch.autograd.gradcheck(lambda probs: window_per_picture(probs, teacher, radius, valid), student)
+
+
+def test_pairs_of_the_batch_join_pictures_and_ranks():
+    student, teacher, _, valid = random_case(pictures=3)
+    student.requires_grad_()
+    vectors = [torch.nn.functional.normalize(maps.transpose(0, 1)[:, valid], dim=0) for maps in (student, teacher)]
+    expected = (vectors[0].T @ vectors[0] - vectors[1].T @ vectors[1]).square().mean()
+    assert batch_pairs_loss(student, teacher, valid).item() == pytest.approx(expected.item(), rel=1e-9)
+    (wanted,) = torch.autograd.grad(expected, student)
+    shares = [slice(0, 1), slice(1, 3)]
+    sent = [[], []]
+    for rank, part in enumerate(shares):
+        batch_pairs_loss(
+            student[part], teacher[part], valid[part], lambda tensor, rank=rank: sent[rank].append(tensor) or tensor
+        )
+    sums = [sum(both).detach() for both in zip(*sent, strict=True)]
+    got = torch.zeros_like(student)
+    for part in shares:
+        answer = iter(sums).__next__
+        loss = batch_pairs_loss(student[part], teacher[part], valid[part], lambda _, answer=answer: answer(), ranks=2)
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-9)
+        got += torch.autograd.grad(loss, student)[0] / 2
+    torch.testing.assert_close(got, wanted)
+
+
+def test_temperature_and_logits_from_probabilities():
+    logits = torch.randn(2, 4, 3, 3, dtype=torch.float64) * 4
+    torch.testing.assert_close(soften(logits.softmax(1), 2.5), (logits / 2.5).softmax(1))
+    torch.testing.assert_close(centred_logits(logits.softmax(1)), logits - logits.mean(1, keepdim=True))
+
+
+def test_class_area_weights_count_pixel_by_pixel():
+    _, teacher, owner, valid = random_case()
+    weights, classes = class_area_weights(teacher, owner, BOXES, valid), teacher.argmax(1)
+    for picture, y, x in ((owner >= 0) & valid).nonzero().tolist():
+        same = (owner[picture] == owner[picture, y, x]) & (classes[picture] == classes[picture, y, x]) & valid[picture]
+        assert weights[picture, y, x].item() == pytest.approx(1 / same.sum().item())

@@ -92,8 +92,9 @@ def test_random_sets_resume_bitwise(tmp_path, changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method__structured_region": "hole"}, "boxes, whole, random"),
-        ({"method__structured_form": "pixel_cosine", "method__max_pairs": 9}, "leave max_pairs empty"),
+        ({"method__structured_region": "hole"}, "boxes, whole, random, window, batch"),
+        ({"method__structured_form": "pixel_cosine", "method__max_pairs": 9}, "leave max_pairs"),
+        ({"method__structured_centred": "true", "method__structured_region": "window"}, "to boxes, whole or random"),
     ],
 )
 def test_bad_settings_are_one_line(tmp_path, capsys, changes, message):
