@@ -20,8 +20,8 @@ from torch import Tensor
 
 from experiments.benchmarks.plain_sampled import plain_sampled_loss
 from experiments.benchmarks.scenes import processor_name
+from scl_core.allocator import keep_freed_memory
 from scl_core.losses import consistency_loss, structured_consistency_loss
-from scl_core.training.allocator import keep_freed_memory
 
 CLASSES, CROP, BOXES, SIDE, PAIRS = 19, 800, 16, 100, 9000
 WHOLE = [(128, 128), (256, 256), (512, 512), (1024, 2048)]
