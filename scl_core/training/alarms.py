@@ -8,7 +8,7 @@ from scl_core.runs import RunFolder
 
 BEHIND = 0.02  # mIoU
 EVALUATIONS = 2
-COLLAPSED = 0.5
+COLLAPSED = 0.2  # of the labels' variety, effective classes beyond one
 READINGS = 5
 EARLY = 0.1  # share of the steps in which nothing can be said yet
 
@@ -47,15 +47,16 @@ class Alarms:
         self.set("teacher_behind", step, behind, f"the teacher is {now} its student on the validation list{remedy}")
 
     def targets(self, step: int, classes: float, label_classes: float) -> None:
-        """Do the targets of the unlabeled pictures use less than half the classes that the labels do?
+        """Do the targets of the unlabeled pictures have less than a fifth of the labels' variety?
 
-        Both are effective numbers of classes (see `scl_core.metrics.effective_classes`), means of five readings.
+        Both are effective numbers of classes (see `scl_core.metrics.effective_classes`), means of five readings; the
+        variety is what they have beyond one class, so that one class alone is none.
         """
         self._read(step, classes, label_classes)
         if len(self.readings) < READINGS:
             return
         ours, theirs = (sum(values) / READINGS for values in zip(*self.readings, strict=True))
-        collapsed = ours < COLLAPSED * theirs
+        collapsed = ours - 1 < COLLAPSED * (theirs - 1)
         remedy = (
             ": predictions become alike; try smaller unlabeled weights or a longer method.ramp" if collapsed else ""
         )
