@@ -59,6 +59,9 @@ def pick_run() -> str | None:
     """A run, or None for drawn scenes."""
     names = [summary.name for summary in store.summaries() if summary.problem is None]
     wanted = st.query_params.get("run")
+    if not wanted and st.session_state.get("run") in names:
+        # set anew: a bound selectbox without a default forgets its kept value on a page whose address lacks it
+        st.session_state["run"] = st.session_state["run"]
     if wanted and wanted not in names:
         st.warning("The run of this address is not in the runs folder; drawn scenes are shown instead.")
     return st.selectbox(

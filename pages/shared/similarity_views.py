@@ -134,7 +134,7 @@ def show_matrices(probe: Probe, number: int, names: tuple[str, ...], first: Plac
 def show_pair(probe: Probe, number: int, first: Place, second: Place | None) -> None:
     """The numbers of the two marked pixels."""
     box = probe.report[number]
-    st.subheader(f"Pixel 1, row {first[0]}, column {first[1]}: how alike is the rest?")
+    st.subheader(f"Pixel 1, row {first[0]}, column {first[1]}: how alike is the rest of box {number}?")
     if second is None:
         st.caption(
             "Shift-click another pixel of this box, or Shift-Enter on the keyboard, for the numbers of one pair."

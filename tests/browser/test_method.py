@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scl_core.probe import Probe, similarity_rows
+from scl_core.probe import Probe, similarity_matrices, similarity_rows
 from tests.conftest import ROOT, kill_tree
 from tests.method_run import NAME, library_probe, train_small_run
 
@@ -163,8 +163,30 @@ def test_a_click_outside_of_every_box_says_so(page, address, probe):
     playwright.expect(page.get_by_test_id("stToast")).to_contain_text("No loss box shows this pixel")
 
 
+CELL = """([x, y]) => {
+  const plot = document.querySelector('.js-plotly-plot'), frame = plot.getBoundingClientRect();
+  const { xaxis, yaxis } = plot._fullLayout;
+  return [frame.left + xaxis._offset + xaxis.d2p(x), frame.top + yaxis._offset + yaxis.d2p(y)];
+}"""
+
+
+def test_a_click_on_a_cell_marks_its_two_pixels(page, address, probe):
+    open_viewer(page, address, "&order=row+by+row")
+    heaviest = max((box for box in probe.report if box.in_loss), key=lambda box: box.term)
+    found = similarity_matrices(probe, heaviest.number, 96)
+    page.locator(".js-plotly-plot .nsewdrag").first.wait_for()
+    page.wait_for_timeout(1000)  # plotly has drawn, but its hover layer comes a moment later
+    page.mouse.move(*page.evaluate(CELL, [5, 2]))
+    page.wait_for_timeout(300)
+    page.mouse.click(*page.evaluate(CELL, [5, 2]))
+    row, column = found.places[2].tolist()
+    playwright.expect(page.get_by_role("heading", name=f"Pixel 1, row {row}, column {column}")).to_be_visible()
+    for label, values in (("Teacher", found.teacher), ("Student", found.student)):
+        playwright.expect(page.get_by_test_id("stMetric").filter(has_text=label)).to_contain_text(f"{values[2, 5]:.4f}")
+
+
 def test_cutmix_draws_its_pictures(page, address):
-    page.goto(f"{address}/cutmix?boxes=6&pasted=4&box=2")
+    page.goto(f"{address}/cutmix?what_if=true&boxes=6&pasted=4&box=2")
     playwright.expect(page.get_by_role("heading", name="Box 2 shows")).to_be_visible()
     playwright.expect(page.locator(".js-plotly-plot .imagelayer image")).to_have_count(4)
     outlines = page.locator(".js-plotly-plot").first.locator(".scatterlayer .trace")

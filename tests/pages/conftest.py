@@ -49,3 +49,31 @@ def visit(runs: Path, project_root: Path) -> Callable[..., AppTest]:
 def texts(*groups) -> str:
     """What these elements say, a line each."""
     return "\n".join(str(element.value) for group in groups for element in group)
+
+
+@pytest.fixture
+def with_run(small_run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The app shows the small run itself; this is its folder."""
+    monkeypatch.setenv("SCL_RUNS", str(small_run.parent))
+    st.cache_data.clear()
+    return small_run
+
+
+@pytest.fixture
+def open_view(project_root: Path) -> Callable[..., AppTest]:
+    """`open_view(CUTMIX, seed="3")` opens a page with that address and whatever runs the app is given."""
+
+    def open_view(page: str, **query: str) -> AppTest:
+        app = AppTest.from_file(project_root / "app.py", default_timeout=90)
+        for key, value in query.items():
+            app.query_params[key] = value
+        app.switch_page(page)
+        return checked(app.run())
+
+    return open_view
+
+
+def checked(app: AppTest) -> AppTest:
+    """The app, once it is sure that no exception reached the page."""
+    assert not app.exception, app.exception
+    return app
