@@ -9,15 +9,15 @@ from scl_core.errors import UserError
 
 st.title("Other methods")
 st.write("The insides of CPS, PCR, RC2L, FixMatch and UniMatch, by the functions that their training calls.")
-place, config, checkpoint = method_pickers.pick_place_and_networks()
-name = config.method.name
-if place.run is None or name not in inside_data.LOOKS:
-    said = "Pick a run" if place.run is None else f"{plain_name(place.run)} is of method {name}; pick a run"
-    st.info(f"{said} of one of these methods: {', '.join(inside_data.LOOKS)}. SCL has the pages CutMix and Similarity.")
+selection = method_pickers.pick_selection()
+place, settings = selection.place, selection.config.method
+if place.run is None or settings.name not in inside_data.LOOKS:
+    said = "Pick a run" if place.run is None else f"{plain_name(place.run)} is of method {settings.name}; pick a run"
+    st.info(f"{said} of one of these methods: {', '.join(inside_data.LOOKS)}. SCL has the pages above.")
     st.stop()
 try:
-    inside = inside_data.look(place, checkpoint)
+    inside = inside_data.look(place, selection.networks)
     class_names, palette = method_data.classes(place.run)
 except (UserError, OSError) as error:
     method_pickers.stop_with(error)
-show_inside(inside, palette, class_names, place, config.method)
+show_inside(inside, palette, class_names, place, settings)
