@@ -11,6 +11,7 @@ from scl_core import distributed
 from scl_core.allocator import keep_freed_memory
 from scl_core.checkpoint import find_checkpoint, read_checkpoint, sweep
 from scl_core.config import RunConfig, flatten, to_dict
+from scl_core.data.leaks import leak_words
 from scl_core.data.memory import memory_words
 from scl_core.data.sources import DataSource, open_data
 from scl_core.distributed import World
@@ -88,6 +89,8 @@ def prepare(plan: Plan, world: World, stack: ExitStack) -> Session:
     progress = Progress(config.train.steps, first_step - 1, run.path / "log.txt", quiet=not world.is_main)
     progress.say(f"{run.path}: {config.method.name} on {source.name} ({sizes(source)}), {world.device}; Ctrl-C saves")
     progress.say(cached)
+    if world.is_main and (leak := leak_words(source)):
+        progress.say(leak)
     if memory is not None:
         progress.say(f"memory of a step: {memory}")
     images = config.train.batch_labeled + (config.train.batch_unlabeled if method.num_strong else 0)
