@@ -6,10 +6,11 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.shared import launch_form, store
+from pages.shared import launch_forecast, launch_form, store
 from scl_core import launch
 from scl_core.config import RunConfig, to_dict
 from scl_core.errors import UserError
+from scl_core.storage.plain_yaml import to_yaml
 from scl_core.training.plan import Plan
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -83,6 +84,9 @@ if problem:
 if config is not None:
     st.caption("The same run from a terminal:")
     st.code(launch_form.command_line(start, starting, values, run_dir, processes), language="bash", wrap_lines=True)
+    text = to_yaml(to_dict(config) | {"run_dir": None})
+    st.download_button("Settings file", text, f"{name}.yaml", icon=":material/download:", on_click="ignore")
+    launch_forecast.show(config, processes)
 st.button(
     "Start the run",
     type="primary",

@@ -134,13 +134,15 @@ def show_table(runs: list[RunSummary], picked: str | None) -> None:
     number, help = st.column_config.NumberColumn, "mIoU in percent on the validation list"
     scores = [column for column in table if column.startswith(("Best ", "Last "))]
     epochs = number("Epoch", format="%.1f", help="How often each labeled picture has been drawn, on average")
+    names_wide = st.column_config.TextColumn("Run", width="medium")
     rows = [names.index(picked)] if picked in names else []
     st.dataframe(
         table,
         key=key,
         hide_index=True,
         placeholder="–",
-        column_config={name: number(name, format="%.1f", help=help) for name in scores} | {"Epoch": epochs},
+        column_config={name: number(name, format="%.1f", help=help) for name in scores}
+        | {"Epoch": epochs, "Run": names_wide},
         on_select=partial(pick_row, key, names),
         selection_mode="single-row",
         selection_default={"selection": {"rows": rows, "columns": [], "cells": []}},

@@ -98,6 +98,7 @@ def summarise(path: str | Path) -> RunSummary:
 
     config = attempt(settings_in_short, "config.yaml", {})
     last, best, bad_lines = attempt(scores, "evaluations.jsonl", ({}, {}, 0))
+    config = dict(config)  # the one that was read is kept for the next time
     batch = config.pop("batch_labeled", None)
     labeled = attempt(labeled_count, "resolved.txt", 0) if status.step and batch else 0
     more = {
