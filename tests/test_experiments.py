@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.benchmarks.methods import measure
 from experiments.record import record
 from experiments.run_table import Row, options_of, read_options, rows, steps_in_equal_time
 from experiments.run_table import main as run_table
@@ -142,3 +143,14 @@ def test_the_papers_preset_has_the_papers_numbers():
         0,
         0,
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "trained", "others", "pictures"),
+    [("supervised", 1, 0, 4), ("scl", 1, 1, 4 + 4 + 8), ("cps", 4, 4, 2 * (4 + 4) + 2 * 8), ("fixmatch", 2, 1, 16)],
+)
+def test_passes_of_a_step_are_counted(name, trained, others, pictures):
+    small = {"data__height": 32, "data__width": 48, "data__labeled": 4, "data__unlabeled": 8, "data__val": 1}
+    cost = measure(name, steps=1, data__test=1, model__width=0.25, model__decoder_channels=8, **small)
+    assert (cost.trained_passes, cost.other_passes, cost.pictures) == (trained, others, pictures)
+    assert cost.million_trained > 0 and cost.pictures_a_second > 0
