@@ -9,6 +9,7 @@ from torch import nn
 from scl_core.errors import UserError
 from scl_core.models.deeplabv3plus import DeepLabV3Plus
 from scl_core.models.encoders import ENCODERS, OUTPUT_STRIDES, make_encoder
+from scl_core.models.layers import recompute_blocks
 from scl_core.models.user_module import load_user_segmenter
 from scl_core.models.weights import load_weights
 from scl_core.settings import setting
@@ -29,6 +30,10 @@ class ModelConfig:
     )
     deep_stem: bool = setting(False, "Begin a resnet with three 3x3 convolutions instead of one of 7x7.")
     decoder_channels: int = setting(256, "Channels of pyramid and decoder.", low=8)
+    checkpoint_activations: bool = setting(
+        False,
+        "Keep the inputs of the encoder's blocks alone and compute the blocks again for the gradient.",
+    )
     weights: str | None = setting(
         None, "First weights: imagenet, a file (.safetensors, .pth, .pt), or the folder of a run; empty = random."
     )
@@ -83,6 +88,10 @@ def build_from_config(config: ModelConfig, num_classes: int, effective_batch: in
         deep_stem=config.deep_stem,
         effective_batch=effective_batch,
     )
+    if config.checkpoint_activations and not recompute_blocks(network):
+        raise UserError(
+            f"model.checkpoint_activations: {config.encoder} has no blocks of this project's encoders: set it to false"
+        )
     if config.weights:
         load_weights(network, config.weights, config.encoder, config.width, config.deep_stem)
     return network

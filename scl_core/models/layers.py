@@ -1,8 +1,39 @@
 """Parts that encoders and decoder share: strides, the convolution with its normalisation, first weights, resizing."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from scl_core.models.passes import buffers_kept
+
+
+class RecomputedBlock(nn.Module):
+    """A block of an encoder; with `recompute` it keeps its input alone and is computed again for the gradient.
+
+    A subclass defines `compute`. Running statistics move once, in the first pass.
+    """
+
+    recompute = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.recompute and torch.is_grad_enabled()):
+            return self.compute(x)
+        return checkpoint(self.compute, x, use_reentrant=False, context_fn=lambda: (nullcontext(), buffers_kept(self)))
+
+    def compute(self, x: Tensor) -> Tensor:
+        """What the block does."""
+        raise NotImplementedError
+
+
+def recompute_blocks(network: nn.Module) -> int:
+    """Let every block of the network's encoder that can be computed again do so; returns how many there are."""
+    blocks = [part for part in network.modules() if isinstance(part, RecomputedBlock)]
+    for block in blocks:
+        block.recompute = True
+    return len(blocks)
 
 
 class StrideBudget:

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from scl_core.models.layers import StrideBudget, conv_norm, initialise
+from scl_core.models.layers import RecomputedBlock, StrideBudget, conv_norm, initialise
 
 # Sandler et al. 2018, table 2: expansion, channels, blocks, stride of the first block.
 MOBILENET_STAGES = (
@@ -17,7 +17,7 @@ MOBILENET_STAGES = (
 MOBILENET_LOW_LEVEL = 3
 
 
-class InvertedResidual(nn.Module):
+class InvertedResidual(RecomputedBlock):
     """MobileNetV2's block: widen by 1x1, filter each channel by 3x3, narrow by 1x1; added to its input if it fits."""
 
     def __init__(
@@ -31,7 +31,7 @@ class InvertedResidual(nn.Module):
         self.conv = nn.Sequential(*widen, filtered, *narrow)
         self.adds_input = keeps_size and in_channels == out_channels
 
-    def forward(self, x: Tensor) -> Tensor:
+    def compute(self, x: Tensor) -> Tensor:
         return x + self.conv(x) if self.adds_input else self.conv(x)
 
 

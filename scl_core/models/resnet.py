@@ -2,13 +2,13 @@
 
 from torch import Tensor, nn
 
-from scl_core.models.layers import StrideBudget, conv3x3, conv_norm, initialise
+from scl_core.models.layers import RecomputedBlock, StrideBudget, conv3x3, conv_norm, initialise
 
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))
 DEEP_STEM_CHANNELS = 128
 
 
-class BasicBlock(nn.Module):
+class BasicBlock(RecomputedBlock):
     """ResNet's block of two 3x3 convolutions, added to its (projected) input."""
 
     expansion = 1
@@ -22,13 +22,13 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
         self.downsample = projection(in_channels, channels, stride)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def compute(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
         y = self.relu(self.bn1(self.conv1(x)))
         return self.relu(self.bn2(self.conv2(y)) + shortcut)
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(RecomputedBlock):
     """ResNet's block of 1x1, 3x3 (which has the stride) and 1x1 convolutions, four times as wide at its end."""
 
     expansion = 4
@@ -45,7 +45,7 @@ class Bottleneck(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.downsample = projection(in_channels, out_channels, stride)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def compute(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))

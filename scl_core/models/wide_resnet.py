@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from scl_core.models.layers import conv3x3, initialise
+from scl_core.models.layers import RecomputedBlock, conv3x3, initialise
 
 STEM_CHANNELS = 64
 OUTPUT_STRIDE = 8
@@ -32,7 +32,7 @@ STAGES = (
 )
 
 
-class PreActivationBlock(nn.Module):
+class PreActivationBlock(RecomputedBlock):
     """Batch norm and ReLU before each convolution; added to the input, or to a projection of the activated input.
 
     Two channels make two 3x3 convolutions, three make 1x1, 3x3, 1x1. Whole channels are dropped before the last
@@ -47,7 +47,7 @@ class PreActivationBlock(nn.Module):
         self.projection = nn.Conv2d(in_channels, channels[-1], 1, stride, bias=False) if changes else None
         self.convs = nn.Sequential(*pre_activated(in_channels, channels, stride, dilation, dropout))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def compute(self, x: Tensor) -> Tensor:
         activated = self.relu(self.bn1(x))
         shortcut = x if self.projection is None else self.projection(activated)
         return shortcut + self.convs(activated)

@@ -1,5 +1,6 @@
 """A pass in micro batches or in bf16 gives the loss and the gradients of the plain one."""
 
+from copy import deepcopy
 from functools import cache
 
 import pytest
@@ -12,6 +13,7 @@ from scl_core.data.sources import open_data
 from scl_core.distributed import World
 from scl_core.methods import METHODS, StepDraws
 from scl_core.models import build_segmenter
+from scl_core.models.layers import recompute_blocks
 from scl_core.models.passes import Passes, computing
 from scl_core.restore import build_method
 from scl_core.train import weighted_sum
@@ -122,3 +124,23 @@ def test_bf16_is_over_when_the_step_is():
     with computing(Passes(torch.bfloat16, 2)):
         assert not torch.equal(network(images).logits, before)
     assert torch.equal(network(images).logits, before)
+
+
+@pytest.mark.parametrize("encoder", ["mobilenet_v2", "resnet18", "resnet50"])
+def test_blocks_computed_again_give_the_same_gradients_and_statistics(encoder):
+    plain, again = (build_segmenter(encoder, 3, decoder_channels=8).double() for _ in range(2))
+    again.load_state_dict(plain.state_dict())
+    assert recompute_blocks(again) > 4
+    again = deepcopy(again)  # a copy, such as a teacher's, computes with its own weights
+    images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    saved = []
+    for network in (plain, again):
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, kept=kept: (kept.append(t.nbytes), t)[1], lambda t: t):
+            logits = network(images).logits
+        saved.append(sum(kept))
+        logits.square().mean().backward()
+    torch.testing.assert_close(again.state_dict(), plain.state_dict())
+    for ours, theirs in zip(again.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+    assert saved[1] < saved[0]

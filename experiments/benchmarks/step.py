@@ -1,0 +1,201 @@
+"""What a training step costs beside its networks:  python -m experiments.benchmarks.step [--methods scl,cps]
+
+For each method the bare passes (the same forwards and backwards of the same networks on the same pictures, no losses,
+augmentation or teacher update) against the real step, alternating, medians; where the rest goes; memory. Options that
+are settings (--data.height 360 --model.encoder resnet50 --device cuda) hold for all methods; others are --repeats 5,
+--out FILE.json and --figure FILE.html.
+"""
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from unittest import mock
+
+import torch
+from scl_core.training.allocator import keep_freed_memory
+from torch import Tensor
+
+from experiments.benchmarks.scenes import processor_name
+from scl_core import distributed
+from scl_core.config import RunConfig, load_config
+from scl_core.data.loaders import training_loader
+from scl_core.data.sources import open_data
+from scl_core.methods import METHODS, StepDraws
+from scl_core.models import SegmenterOutput, passes
+from scl_core.restore import build_method
+from scl_core.train import gradient_norm, weighted_sum
+from scl_core.training.forecast import forecast_method
+from scl_core.training.optimizer import build_optimizer
+from scl_core.training.session import passes_of
+
+PRESETS = Path(__file__).resolve().parent.parent / "scenes"
+PARTS = ("data", "forward", "backward", "read", "optimizer", "teacher")
+
+
+@dataclass
+class Recorded:
+    """One call of a network, to be made again without the method around it."""
+
+    call: passes.Call
+    inputs: tuple
+    with_gradient: bool
+    training: bool
+
+    def again(self) -> None:
+        """Forward and, where the step had one, backward."""
+        self.call.network.train(self.training)
+        inputs = [x.detach().requires_grad_(x.requires_grad) if isinstance(x, Tensor) else x for x in self.inputs]
+        with torch.set_grad_enabled(self.with_gradient):
+            outputs = self.call(*inputs)
+        if self.with_gradient:
+            read = outputs[:1] if self.call.kind is SegmenterOutput else outputs  # no loss reads the features
+            torch.autograd.backward(read, [torch.ones_like(output) for output in read])
+
+
+class Step:
+    """A method with its optimizer, loader and data, ready to take real steps and bare ones."""
+
+    def __init__(self, config: RunConfig):
+        self.config, self.world = config, distributed.start(config.device)
+        torch.manual_seed(0)
+        self.source = open_data(config.data)
+        self.method = build_method(config, len(self.source.class_names)).to(self.world.device).train()
+        self.method.read_labeled(self.source.pictures("labeled"))
+        self.optimizer = build_optimizer(self.method, config.train)
+        self.passes = passes_of(config.train, self.world.device)
+        strong = self.method.num_strong
+        self.batches = iter(
+            training_loader(
+                self.source, config.data, config.augment, config.train, 0, self.world, 1, strong > 0, strong
+            )
+        )
+        self.number = config.train.steps  # its weights: the unlabeled part at its full
+
+    def real(self) -> dict[str, float]:
+        """One step of the trainer; seconds of each part."""
+        marks = [self.now()]
+        batch = next(self.batches).to(self.world.device)
+        marks.append(self.now())
+        self.optimizer.zero_grad(set_to_none=True)
+        with passes.computing(self.passes):
+            terms = self.method(batch, StepDraws(0, self.number))
+        loss = weighted_sum(terms, self.method.weights(self.number))
+        marks.append(self.now())
+        loss.backward()
+        marks.append(self.now())
+        distributed.mean_over_ranks({"loss": loss, **terms, "gradient": gradient_norm(self.method)})
+        marks.append(self.now())
+        self.optimizer.step()
+        marks.append(self.now())
+        self.method.after_step(self.number)
+        marks.append(self.now())
+        return dict(zip(PARTS, (after - before for before, after in zip(marks, marks[1:], strict=False)), strict=True))
+
+    def record(self) -> list[Recorded]:
+        """The network calls of one step, with their inputs."""
+        calls: list[Recorded] = []
+        plain = passes.Call
+
+        class Recording(passes.Call):
+            def __call__(self, *inputs):
+                bare = plain(self.network, self.method, self.passes)
+                calls.append(Recorded(bare, inputs, torch.is_grad_enabled(), self.network.training))
+                return super().__call__(*inputs)
+
+        class Watched(passes.Passes):
+            """Unlike the plain way, so that every call is made through `Call`."""
+
+        with mock.patch.object(passes, "Call", Recording), passes.computing(Watched(self.passes.dtype)):
+            self.method(next(self.batches).to(self.world.device), StepDraws(0, self.number))
+        return calls
+
+    def bare(self, calls: list[Recorded]) -> float:
+        """Seconds of the networks' passes alone."""
+        self.optimizer.zero_grad(set_to_none=True)
+        before = self.now()
+        for call in calls:
+            call.again()
+        return self.now() - before
+
+    def now(self) -> float:
+        """The clock, when the device has done what it was given."""
+        if self.world.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def measure(config: RunConfig, repeats: int) -> dict:
+    """The row of one method: medians over `repeats` pairs of a bare and a real step, after one that warms up."""
+    step = Step(config)
+    calls = step.record()
+    pairs = [(step.bare(calls), step.real()) for _ in range(repeats + 1)][1:]
+    bare = statistics.median(seconds for seconds, _ in pairs)
+    parts = {name: statistics.median(real[name] for _, real in pairs) for name in PARTS}
+    whole = statistics.median(sum(real.values()) for _, real in pairs)
+    pictures = config.train.batch_labeled + (config.train.batch_unlabeled if step.method.num_strong else 0)
+    beside = {"losses": max(0.0, parts["forward"] + parts["backward"] - bare)}
+    anatomy = {"networks": bare} | beside | {name: parts[name] for name in ("data", "read", "optimizer", "teacher")}
+    return {
+        "method": config.method.name,
+        "bare_seconds": bare,
+        "step_seconds": whole,
+        "ratio": whole / bare,
+        "images_per_second": pictures / whole,
+        "memory_bytes": peak_bytes(step),
+        "anatomy": anatomy,
+    }
+
+
+def peak_bytes(step: Step) -> int:
+    """Allocated at the peak: counted on a GPU, forecast elsewhere."""
+    if step.world.device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return forecast_method(step.method, step.config, step.source, 1).peak
+
+
+def draw(rows: list[dict], file: Path) -> None:
+    """A bar for each method: where the time of a step goes."""
+    import plotly.graph_objects as go
+
+    names = list(rows[0]["anatomy"])
+    bars = [
+        go.Bar(name=n, y=[r["method"] for r in rows], x=[r["anatomy"][n] for r in rows], orientation="h") for n in names
+    ]
+    figure = go.Figure(bars).update_layout(barmode="stack", xaxis_title="seconds a step", template="plotly_white")
+    write: Callable = figure.write_html if file.suffix == ".html" else figure.write_image
+    write(file)
+
+
+def main(arguments: list[str]) -> None:
+    given = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    methods = given.pop("--methods", ",".join(METHODS)).split(",")
+    repeats, out, figure = int(given.pop("--repeats", "5")), given.pop("--out", None), given.pop("--figure", None)
+    settings = {key.removeprefix("--"): value for key, value in given.items()}
+    keep_freed_memory()
+    torch.set_num_threads(int(settings.get("train.threads", torch.get_num_threads())))
+    rows = []
+    print(f"{date.today()}  {processor_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print("method         bare ms   step ms  ratio  images/s  memory MB")
+    for name in methods:
+        defaults = {"model.width": 1.0, "train.workers": 0, "data.unlabeled": 40}
+        rows.append(measure(load_config([PRESETS / f"{name}.yaml"], defaults | settings), repeats))
+        row = rows[-1]
+        print(
+            f"{name:13s} {1e3 * row['bare_seconds']:8.0f}  {1e3 * row['step_seconds']:8.0f}  {row['ratio']:5.2f}  "
+            f"{row['images_per_second']:8.1f}  {row['memory_bytes'] / 1e6:9.0f}",
+            flush=True,
+        )
+    if out:
+        about = {"date": str(date.today()), "processor": processor_name(), "settings": settings}
+        Path(out).write_text(json.dumps(about | {"rows": rows}, indent=1) + "\n")
+    if figure:
+        draw(rows, Path(figure))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
