@@ -187,6 +187,8 @@ export default function (component) {
   view.canvas.setAttribute("aria-label", data.label);
   view.canvas.style.aspectRatio = `${data.width} / ${data.height}`;
   view.hint.textContent = data.hint;
+  parentElement.querySelector(".outlines").style.display = data.boxes.length ? "" : "none";
+  parentElement.querySelector(".spotlight").style.display = data.chosen === null ? "none" : "";
   const ready = view.version === data.version ? Promise.resolve() : load(view);
   ready.then(() => { view.shade = shade(view); showLayers(view); draw(view); tell(view); });
   return () => { view.observer.disconnect(); delete parentElement.sclView; };

@@ -101,7 +101,7 @@ def test_a_broken_picture_is_told_by_its_name(with_run, open_view):
 
 def test_the_parts_of_the_loss_add_up_to_it(with_run, open_view):
     app = open_view(SIMILARITY, run=NAME)
-    sums = [latex.value.split("= ")[1] for latex in app.latex if latex.value.count("=") == 1]
+    sums = [latex.value.split("= ")[1].strip("\n$") for latex in app.latex if latex.value.count("=") == 1]
     parts = exact_parts(library_probe(with_run))
     assert len(set(sums)) == 1 and len(sums) == 3
     assert float(sums[0]) == pytest.approx(parts.loss, rel=1e-4)
