@@ -17,11 +17,11 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from scl_core.training.allocator import keep_freed_memory
 from torch import Tensor
 
 from experiments.benchmarks.scenes import processor_name
 from scl_core import distributed
+from scl_core.allocator import keep_freed_memory
 from scl_core.config import RunConfig, load_config
 from scl_core.data.loaders import training_loader
 from scl_core.data.sources import open_data
