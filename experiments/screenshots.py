@@ -20,6 +20,7 @@ SIZE = {"width": 1440, "height": 1000}
 VIEWS = {
     "overview": "/?run=scenes-scl",
     "launch": "/launch",
+    "curves": "/curves?curves=scenes-supervised&curves=scenes-scl&quantity=loss&curve_smoothing=0.9",
     "compare": "/compare?runs=scenes-supervised&runs=scenes-scl",
     "cutmix": "/cutmix?run=scenes-scl",
     "similarity": "/similarity?run=scenes-scl&box=4&pixel=82-140&second=70-100",

@@ -12,7 +12,7 @@ from scl_core.figures.run_groups import Curve, curve
 from scl_core.runs import Records, RunSummary
 
 MIOU = "mIoU "
-NOT_COMPARED = ("seed", "run_dir", "train.stop_at", "train.threads", "train.workers", "train.log_every")
+NOT_COMPARED = ("seed", "run_dir", "device", "train.stop_at", "train.threads", "train.workers", "train.log_every")
 OTHERS = ("learning_rate", "seconds")
 
 

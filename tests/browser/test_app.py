@@ -22,7 +22,7 @@ expect = playwright.expect
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM_OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
-PAGES = ("", "launch", "compare", "cutmix", "similarity")
+PAGES = ("", "launch", "curves", "compare", "cutmix", "similarity")
 SLOW = 60_000
 expect.set_options(timeout=SLOW)
 
