@@ -15,6 +15,8 @@ SECTIONS = {
     ],
     "Images": [
         st.Page("pages/images/predictions.py", title="Predictions", icon=":material/image_search:"),
+        st.Page("pages/images/next_to_label.py", title="Next to label", icon=":material/new_label:"),
+        st.Page("pages/images/upload.py", title="Own picture", icon=":material/upload:"),
     ],
     "Method": [
         st.Page("pages/method/cutmix.py", title="CutMix", icon=":material/select_all:"),

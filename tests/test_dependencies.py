@@ -27,7 +27,7 @@ LAYERS = [
     {"in_turn"},
     {"demo"},
     {"evaluate", "predict"},
-    {"doctor", "export", "training"},
+    {"agreement", "doctor", "export", "training"},
     {"train"},
     {"replay"},
 ]

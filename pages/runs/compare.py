@@ -5,6 +5,7 @@ import streamlit as st
 from pages.shared import compare_views as views
 from pages.shared import comparing, store
 from pages.shared import evaluations as ev
+from pages.shared.compare_export import show_exports
 from pages.shared.job_panel import job_button
 from pages.shared.settings_diff import settings_table
 from pages.shared.words import plain_name
@@ -101,8 +102,8 @@ for what in ev.disagreements(chosen):
     )
 evaluate_another(names)
 pair = comparing.pick_two(chosen)
-classes, confusion, pictures, curves, settings = st.tabs(
-    ["Classes", "Confusion", "Pictures", "Curves", "Settings"], key="compare_tab"
+classes, confusion, pictures, curves, settings, export = st.tabs(
+    ["Classes", "Confusion", "Pictures", "Curves", "Settings", "Export"], key="compare_tab"
 )
 with classes:
     views.show_classes(chosen)
@@ -114,3 +115,5 @@ with curves:
     show_curves(names)
 with settings:
     show_settings(names)
+with export:
+    show_exports(chosen, names, st.session_state.get("block"))

@@ -40,14 +40,16 @@ def pick_block(pictures: int) -> int:
 
 def show_classes(chosen: list[ev.Evaluation]) -> None:
     """IoU by class as a table to read and save, the differences as bars with their interval, all values as bars."""
-    area = pick_area(chosen)
+    controls = st.container(horizontal=True, vertical_alignment="bottom")
+    with controls:
+        area = pick_area(chosen)
     labels = ev.short_labels(chosen)
     table = iou_table({label: ev.class_scores(item, area) for label, item in zip(labels, chosen, strict=True)})
     if len(chosen) > 1 and not np.isfinite(table.deltas).any():
         comparing.say_why_not(UserError("these evaluations have no class in common, so there is no difference to show"))
-    found, support = intervals(chosen, labels, area)
+    found, support = intervals(chosen, labels, area, controls)
     others = labels[1:]
-    reading, *drawing = st.columns([2, 3], gap="large") if len(others) < 2 else [st.container(), *st.columns(2)]
+    reading, *drawing = st.columns(2, gap="medium") if len(others) < 2 else [st.container(), *st.columns(2)]
     with reading:
         frame, formats = class_table(table, support, found)
         st.dataframe(frame, hide_index=True, placeholder="–", column_config=formats, height="content")
@@ -59,8 +61,11 @@ def show_classes(chosen: list[ev.Evaluation]) -> None:
     (st if others else drawing[0]).plotly_chart(per_class_bars(table), key="bars", alt="IoU by class")
 
 
-def intervals(chosen: list[ev.Evaluation], labels: list[str], area: str) -> tuple[dict, dict[str, int]]:
-    """For each class and label (difference, low, high), and the labeled pixels of each class; says what is missing."""
+def intervals(chosen: list[ev.Evaluation], labels: list[str], area: str, controls) -> tuple[dict, dict[str, int]]:
+    """For each class and label (difference, low, high), and the labeled pixels of each class; says what is missing.
+
+    The block length is asked for in `controls`.
+    """
     try:
         matrices = [comparing.matrices_of(item) for item in chosen]
         support = dict(zip(matrices[0].classes, comparison.support(matrices[0].of(area)).tolist(), strict=True))
@@ -69,7 +74,8 @@ def intervals(chosen: list[ev.Evaluation], labels: list[str], area: str) -> tupl
         return {}, {}
     found: dict[str, dict[str, tuple]] = {}
     if len(chosen) > 1:
-        block = pick_block(len(matrices[0].names))
+        with controls:
+            block = pick_block(len(matrices[0].names))
         for label, second in zip(labels[1:], matrices[1:], strict=True):
             add_intervals(found, label, matrices[0], second, area, block)
     return found, support

@@ -33,15 +33,18 @@ def runs_with_checkpoints() -> list[str]:
     return names
 
 
-def pick_side(names: list[str], side: str, optional: bool = False) -> Side | None:
-    """Run, checkpoint and network of one side, "a" or "b"; None where an optional one is left empty."""
-    letter = side.upper()
+def pick_side(names: list[str], side: str = "a", optional: bool = False, alone: bool = False) -> Side | None:
+    """Run, checkpoint and network of one side, "a" or "b"; None where an optional one is left empty.
+
+    `alone` leaves the letters out, where there is but one side.
+    """
+    letter = "" if alone else f" {side.upper()}"
     wanted = st.query_params.get(f"run_{side}")
     if wanted and wanted not in names:
-        st.warning(f"Run {letter} of this address has no checkpoint here; choose another.")
+        st.warning(f"Run{letter} of this address has no checkpoint here; choose another.")
     columns = st.columns([4, 2, 2])
     run = columns[0].selectbox(
-        f"Run {letter}", names, index=None if optional else 0, key=f"run_{side}", bind="query-params",
+        f"Run{letter}", names, index=None if optional else 0, key=f"run_{side}", bind="query-params",
         format_func=plain_name, placeholder="None: look at A alone",
     )  # fmt: skip
     if run is None:
@@ -49,10 +52,10 @@ def pick_side(names: list[str], side: str, optional: bool = False) -> Side | Non
     steps = [str(step) for step in store.run_folder(run).checkpoints()][::-1]
     gone = st.query_params.get(f"checkpoint_{side}")
     if gone and gone not in steps:
-        st.warning(f"Checkpoint {plain_name(gone)} of run {letter} is no longer on disk; step {steps[0]} is shown.")
-    step = columns[1].selectbox(f"Checkpoint {letter}", steps, key=f"checkpoint_{side}", bind="query-params")
+        st.warning(f"Checkpoint {plain_name(gone)} of run{letter} is no longer on disk; step {steps[0]} is shown.")
+    step = columns[1].selectbox(f"Checkpoint{letter}", steps, key=f"checkpoint_{side}", bind="query-params")
     networks = list(data.restored(run, int(step)).method.evaluated)
-    network = columns[2].selectbox(f"Network {letter}", networks, key=f"network_{side}", bind="query-params")
+    network = columns[2].selectbox(f"Network{letter}", networks, key=f"network_{side}", bind="query-params")
     return Side(run, int(step), network)
 
 

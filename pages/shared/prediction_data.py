@@ -23,7 +23,7 @@ NETWORK_LOCK = threading.Lock()
 """One network at a time: the cached networks are shared by all sessions."""
 CPU = torch.device("cpu")
 SPLITS = ("val", "test", "train", "unlabeled")
-MAX_UPLOAD_PIXELS = 40_000_000
+MAX_UPLOAD_PIXELS = 12_000_000
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,12 @@ def truth_of(pictures: PictureList, index: int) -> np.ndarray | None:
 
 def predict_listed(side: Side, split: str, index: int) -> Prediction:
     """What a network says of picture `index` of a list, at the size of its mask, as evaluation scores it."""
-    folder = find_checkpoint(store.run_folder(side.run).path, side.step)
-    return _predict_listed(side, split, index, folder.stat().st_mtime_ns)
+    return _predict_listed(side, split, index, stamp_of(side))
+
+
+def stamp_of(side: Side) -> int:
+    """What changes when the checkpoint is another one under the same name."""
+    return find_checkpoint(store.run_folder(side.run).path, side.step).stat().st_mtime_ns
 
 
 @st.cache_data(max_entries=48, show_spinner="Predicting …")

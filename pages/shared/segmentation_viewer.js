@@ -70,7 +70,7 @@ function wrongness(view, index) {
   const truth = view.maps.truth.values[index];
   if (truth === IGNORED) return 0;
   const wrong = (side) => (view.maps[side] && view.maps[side].values[index] !== truth ? 1 : 0);
-  return wrong("a") + 2 * wrong("b");
+  return view.maps.b ? wrong("a") + 2 * wrong("b") : 3 * wrong("a");
 }
 
 function errorOverlay(view) {
@@ -113,6 +113,7 @@ function captionOf(view, side) {
 function layOut(view) {
   const sides = sidesShown(view);
   view.grid.classList.toggle("single", sides.length === 1);
+  view.grid.classList.toggle("even", sides.length === 2 || sides.length === 4);
   view.grid.replaceChildren();
   view.panels = sides.map((side) => {
     const figure = document.createElement("figure"), caption = document.createElement("figcaption");

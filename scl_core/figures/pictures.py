@@ -31,8 +31,16 @@ def picture_figure(image: np.ndarray, top: int = 0, left: int = 0, zoom: int = 1
     return figure
 
 
+def png_bytes(pixels: np.ndarray, palette: np.ndarray | None = None) -> bytes:
+    """A uint8 picture, [H, W], [H, W, 3] or [H, W, 4], as a PNG file; class indices with a `palette` [C, 3]."""
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    if palette is not None:
+        picture.putpalette(palette.astype(np.uint8).tobytes())
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
 def png_uri(pixels: np.ndarray) -> str:
     """A uint8 picture, [H, W], [H, W, 3] or [H, W, 4], as a data URI."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return "data:image/png;base64," + base64.b64encode(png_bytes(pixels)).decode("ascii")

@@ -5,8 +5,11 @@ import sys
 
 import pytest
 
+from pages.shared import evaluations as ev
+from pages.shared.compare_export import FILES, report_of
 from scl_core import jobs
 from scl_core.comparison import compare_scores, pictures_with
+from scl_core.figures.report import to_json, to_markdown
 from scl_core.runs import RunFolder
 from tests.pages.conftest import texts
 from tests.tiny import wait_for
@@ -126,3 +129,27 @@ def test_an_evaluation_that_fails_says_why(copy_run, visit):
     assert "no such list" in texts(app.text)
     app.button(key="forget-evaluate-one").click().run()
     assert app.button(key="start-evaluate-one")
+
+
+def test_the_exports_hold_what_the_page_shows(copy_run, visit):
+    run = RunFolder(copy_run("one"))
+    app = visit(COMPARE, runs="one")
+    assert [button.proto.label for button in app.get("download_button")] == list(FILES)
+    items = list(ev.evaluations_of(["one"])[0].values())[-2:]
+    report = report_of(items, ["one"], None)
+    record, confusions, _ = run.read_evaluation(3, "val", "teacher")
+    found = json.loads(to_json(report))
+    assert found["iou"]["teacher"] == pytest.approx(record["per_class_iou"])
+    assert found["confusion"]["teacher"] == confusions.sum(0).tolist()
+    assert found["evaluations"][0]["list_hash"] == record["list_hash"]
+    assert set(found["interval_95"]["student"]) == {*record["per_class_iou"], "mean"}
+    for _, _, write in FILES.values():
+        assert len(write(report)) > 100
+
+
+def test_an_export_without_matrices_says_so(copy_run, runs):
+    run = copy_run("one")
+    for file in (run / "evaluations").glob("*.npz"):
+        file.unlink()
+    report = report_of(list(ev.evaluations_of(["one"])[0].values())[-2:], ["one"], None)
+    assert "Without intervals" in to_markdown(report) and not report.matrices

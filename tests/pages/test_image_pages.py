@@ -1,17 +1,24 @@
 """The Images pages on a real run: the viewer's layers, orders, steps, and what is said where something is missing."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from skimage import data
 
 from pages.shared import segmentation_viewer as viewer
+from scl_core import agreement, jobs
 from scl_core.comparison import picture_scores, worst_first
+from scl_core.data.images import resize_picture
 from scl_core.inference import predict_classes
 from scl_core.restore import restore
 from scl_core.runs import RunFolder
 from tests.pages.conftest import texts
+from tests.tiny import wait_for
 
-PREDICTIONS = "pages/images/predictions.py"
+PREDICTIONS, NEXT, OWN = (f"pages/images/{name}.py" for name in ("predictions", "next_to_label", "upload"))
 
 
 @pytest.fixture
@@ -131,3 +138,81 @@ def test_networks_of_two_runs_on_the_same_pictures(copy_run, visit, seen):
     layers = seen[-1]["layers"]
     assert not app.error
     np.testing.assert_array_equal(layers["a"].classes, layers["b"].classes)
+
+
+# Next to label
+
+
+def test_ranking_from_the_page_then_the_list_to_take_away(copy_run, visit):
+    run = RunFolder(copy_run("one"))
+    app = visit(NEXT)
+    assert "not ranked" in texts(app.info)
+    app.button(key="start-agreement-one").click().run()
+    assert not app.exception
+    wait_for(lambda: not jobs.read_job(run, "agreement").running, seconds=120)
+    app.run()
+    assert not app.exception and not app.error
+    ranking = agreement.read_ranking(run, 3, "unlabeled")
+    order = ranking.by("disagreement")
+    shown = [text.value.split()[0] for text in app.text if text.value.startswith("scene_")]
+    assert shown == [ranking.names[index] for index in order] and len(shown) == 6
+    app.selectbox(key="measure").select("entropy").run()
+    first = next(text.value.split()[0] for text in app.text if text.value.startswith("scene_"))
+    assert first == ranking.names[ranking.by("entropy")[0]]
+
+
+def test_a_ranking_of_another_list_asks_to_rank_again(copy_run, visit):
+    run = RunFolder(copy_run("one"))
+    agreement.write_ranking(
+        run, agreement.Ranking(3, "unlabeled", ["teacher"], "x", ["gone"], ["gone"], None, None, [0.1])
+    )
+    app = visit(NEXT)
+    assert "has changed" in texts(app.warning) and app.button(key="start-agreement-one")
+
+
+def test_a_damaged_ranking_is_one_sentence(copy_run, visit):
+    run = copy_run("one")
+    (run / "agreement").mkdir()
+    (run / "agreement" / "3-unlabeled.json").write_text('{"step": 3}')
+    assert "delete it and rank again" in texts(visit(NEXT).text)
+
+
+def test_without_runs_the_other_pages_lead_to_the_launch_page(visit):
+    for page in (NEXT, OWN):
+        assert "no checkpoint yet" in texts(visit(page).info)
+
+
+# Own picture
+
+
+def png(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def test_an_uploaded_picture_is_predicted_at_its_own_size(copy_run, visit, seen):
+    run = copy_run("one")
+    photo = data.astronaut()[:100, :140]
+    app = visit(OWN)
+    assert "Choose a picture" in texts(app.info)
+    app.file_uploader(key="own_file").upload("photo.png", png(photo), mime_type="image/png").run()
+    assert not app.exception and not app.error
+    np.testing.assert_array_equal(seen[-1]["picture"], photo)
+    restored = restore(run)
+    expected = predict_classes(restored.network(), resize_picture(photo, 48, 64), (100, 140), torch.device("cpu"))
+    np.testing.assert_array_equal(seen[-1]["layers"]["a"].classes, expected.numpy())
+    shares = app.dataframe[0].value
+    assert shares["Share"].sum() == pytest.approx(100) and shares["Confidence"].between(0, 100).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "empty"), (b"GIF89a nonsense", "not a readable"), (png(np.zeros((40, 40, 3), np.uint8))[:60], "damaged")],
+)
+def test_a_bad_picture_is_one_sentence(copy_run, visit, seen, content, said):
+    copy_run("one")
+    app = visit(OWN)
+    app.file_uploader(key="own_file").upload("bad.png", content, mime_type="image/png").run()
+    assert not app.exception and "cannot be shown" in texts(app.error)
+    assert "bad.png cannot be used" in texts(app.text) and said in texts(app.text) and "/tmp" not in texts(app.text)

@@ -1,0 +1,77 @@
+"""A picture of one's own: what a network says of it, and how sure it is."""
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from pages.shared import image_pickers as pickers
+from pages.shared import prediction_data as data
+from pages.shared.prediction_data import Prediction, Side
+from pages.shared.segmentation_viewer import Layer, segmentation_viewer
+from pages.shared.words import plain_name
+from scl_core.errors import UserError
+from scl_core.figures.pictures import png_bytes
+from scl_core.inference import overlay
+
+FORMATS = ["png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff"]
+
+
+def show_prediction(side: Side, picture: np.ndarray) -> Prediction:
+    """The picture and its prediction under one cursor."""
+    found = data.predict_own(side, picture, data.stamp_of(side))
+    restored = data.restored(side.run, side.step)
+    segmentation_viewer(
+        picture,
+        {"a": Layer(plain_name(side.label), found.classes, found.confidence, found.entropy)},
+        class_names=[plain_name(name) for name in restored.class_names],
+        palette=restored.palette,
+        key="own_picture",
+        label="Your picture and its prediction. Arrow keys move one cursor in both.",
+        pixel=pickers.pixel_in_address(*found.classes.shape),
+        on_pick=lambda row, column: st.query_params.update(pixel=f"{row}-{column}"),
+    )
+    return found
+
+
+def show_numbers(found: Prediction, class_names: tuple[str, ...]) -> None:
+    """How much of each class is seen, and how sure the network is of it."""
+    counts = np.bincount(found.classes.ravel(), minlength=len(class_names))
+    sure = np.bincount(found.classes.ravel(), weights=found.confidence.ravel() / 2.55, minlength=len(class_names))
+    rows = [
+        {
+            "Class": plain_name(name),
+            "Share": 100 * counts[index] / counts.sum(),
+            "Confidence": sure[index] / counts[index],
+        }
+        for index, name in enumerate(class_names)
+        if counts[index]
+    ]
+    formats = {name: st.column_config.NumberColumn(f"{name} (%)", format="%.1f") for name in ("Share", "Confidence")}
+    frame = pd.DataFrame(rows).sort_values("Share", ascending=False)
+    st.dataframe(frame, hide_index=True, column_config=formats)
+    st.caption("Confidence: the mean probability of the predicted class. A picture unlike the training data can be "
+               "wrong with high confidence.")  # fmt: skip
+
+
+st.title("Own picture")
+try:
+    side = pickers.pick_side(pickers.runs_with_checkpoints(), alone=True)
+    file = st.file_uploader("A picture, at most 32 MB", type=FORMATS, key="own_file")
+    if file is None:
+        st.info("Choose a picture. It stays on this machine, and nothing of it is stored.")
+        st.stop()
+    picture = data.read_upload(file.getvalue(), plain_name(file.name))
+    found = show_prediction(side, picture)
+    restored = data.restored(side.run, side.step)
+    show_numbers(found, restored.class_names)
+    shown = overlay(picture, found.classes, restored.palette)
+    files = {"class map": png_bytes(found.classes, restored.palette), "overlay": png_bytes(shown)}
+    with st.container(horizontal=True, vertical_alignment="center"):
+        for name, content in files.items():
+            st.download_button(
+                f"Download the {name}", content, f"{name.replace(' ', '_')}.png", "image/png", on_click="ignore",
+                icon=":material/download:",
+            )  # fmt: skip
+        pickers.microscope_link(side, "this network")
+except (UserError, OSError) as error:
+    pickers.stop_with(error)
