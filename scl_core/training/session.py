@@ -120,7 +120,8 @@ def set_up_torch(config: RunConfig, world: World) -> None:
     keep_freed_memory()
     torch.set_num_threads(config.train.threads or max(1, usable_cores() // ranks_here))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what CUDA's deterministic products ask for
-    torch.use_deterministic_algorithms(config.train.deterministic, warn_only=True)
+    # the same as use_deterministic_algorithms(..., warn_only=True), which also imports the compiler: seconds
+    torch.set_deterministic_debug_mode("warn" if config.train.deterministic else "default")
     distributed.require_same("settings", to_dict(config))
     torch.manual_seed(config.seed)
 
