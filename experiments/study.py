@@ -66,6 +66,10 @@ class Study:
             return []
         return [json.loads(line) for line in self.records.read_text(encoding="utf-8").splitlines()]
 
+    def done(self) -> set[tuple[int, str]]:
+        """Pairs and arms that are recorded under today's rules."""
+        return {(row["pair"], row["arm"]) for row in self.rows() if row["protocol"] == protocol_hash()}
+
 
 def protocol_hash() -> str:
     """The first 12 digits of the rules' SHA-256; it stands in every row."""
@@ -74,8 +78,7 @@ def protocol_hash() -> str:
 
 def run_pair(study: Study, pair: int) -> None:
     """Train what is not recorded of one pair: its trunk, then each arm from the trunk's weights."""
-    done = {row["arm"] for row in study.rows() if row["pair"] == pair and row["protocol"] == protocol_hash()}
-    missing = [name for name in study.file["arms"] if name not in done]
+    missing = [name for name in study.file["arms"] if (pair, name) not in study.done()]
     if not missing:
         return
     trunk = study.folder(pair, "trunk")
@@ -118,15 +121,21 @@ def fork(study: Study, trunk: Path) -> dict[str, object]:
 
 def go_on(folder: Path, settings: dict[str, object]) -> None:
     """Train a run to its end from wherever it stands."""
-    if folder.exists() and RunFolder(folder).checkpoints():
-        if RunFolder(folder).last()["step"] >= settings.get("train.stop_at", settings["train.steps"]):
-            return
-        argv = ["--resume", str(folder)]
+    end = settings.get("train.stop_at", settings["train.steps"])
+    if steps_done(folder) >= end:
+        return
+    if RunFolder.is_taken(folder):
+        given = {"resume": folder} | {key: settings[key] for key in ("train.stop_at",) if key in settings}
     else:
-        flat = settings | {"run_dir": folder, "train.checkpoint_every": 100}
-        argv = [word for key, value in flat.items() for word in (f"--{key}", str(value))]
-    if run_command(train, argv):
-        raise SystemExit(f"{folder}: not trained; the same command goes on from here")
+        given = settings | {"run_dir": folder, "train.checkpoint_every": 100}
+    argv = [word for key, value in given.items() for word in (f"--{key}", str(value))]
+    if run_command(train, argv) or steps_done(folder) < end:
+        raise SystemExit(f"{folder}: not trained to its end; the same command goes on from here")
+
+
+def steps_done(folder: Path) -> int:
+    """The step of the run's last checkpoint, 0 where there is none."""
+    return RunFolder(folder).last()["step"] if folder.exists() and RunFolder(folder).checkpoints() else 0
 
 
 def row_of(study: Study, pair: int, name: str, matched: float | None) -> dict:
@@ -182,6 +191,8 @@ def blocks_of(confusions: np.ndarray) -> list[list[list[int]]]:
 
 def append(study: Study, row: dict) -> None:
     """One line more; the arm counts as done from here on."""
+    if (row["pair"], row["arm"]) in study.done():
+        return  # another process of the same study was faster
     study.records.parent.mkdir(parents=True, exist_ok=True)
     with study.records.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
