@@ -25,6 +25,10 @@ SECTIONS = {
         st.Page("pages/method/playground.py", title="Playground", icon=":material/tune:"),
         st.Page("pages/method/others.py", title="Other methods", icon=":material/category:"),
     ],
+    "Learn": [
+        st.Page("pages/learn/lesson.py", title="Lesson", icon=":material/school:"),
+        st.Page("pages/learn/glossary.py", title="Glossary", icon=":material/menu_book:"),
+    ],
 }
 
 page = st.navigation(SECTIONS, expanded=True)

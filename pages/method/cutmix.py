@@ -8,6 +8,7 @@ from pages.shared import method_data, method_networks, method_pickers
 from pages.shared.method_data import BoxSettings, Mix, Pair
 from pages.shared.method_pickers import Selection
 from pages.shared.method_views import show_chart, show_picture
+from pages.shared.words import term
 from scl_core.cutmix import box_owner
 from scl_core.errors import UserError
 from scl_core.figures import boxes as figures
@@ -142,7 +143,7 @@ def show_many_draws(pair: Pair, seed: int) -> None:
 st.title("CutMix")
 st.write(
     "Boxes of picture b are pasted over picture a, one after another. A later box hides part of the earlier ones, "
-    "and the structured loss compares only pixels that a box still shows."
+    f"and the {term('structured consistency loss', 'structured loss')} compares only pixels that a box still shows."
 )
 selection = method_pickers.pick_selection()
 own, mixed = method_data.boxes_of_step(selection.place, selection.config)

@@ -5,9 +5,13 @@ import streamlit as st
 from pages.shared import method_data, method_pickers, method_views
 from pages.shared import playground_views as views
 from pages.shared.method_networks import OWN
+from pages.shared.words import term
 
 st.title("Playground")
-st.write("The loss of a step is a weighted sum. Here are its numbers, and knobs for what a setting would change.")
+st.write(
+    f"The {term('total loss', 'loss')} of a step is a weighted sum. "
+    "Here are its numbers, and knobs for what a setting would change."
+)
 selection = method_pickers.pick_selection()
 probe = method_pickers.probe_or_stop(selection)
 method_views.say_which_networks(selection)

@@ -4,11 +4,13 @@ import streamlit as st
 
 from pages.shared import method_data, method_networks, method_pickers, method_pixels, method_views
 from pages.shared import similarity_views as views
+from pages.shared.words import term
 
 st.title("Similarity")
 st.write(
-    "The structured loss asks of every two pixels of a box: are they as alike for the student, who sees the mix, as "
-    "for the teacher, who sees the whole pictures? Click a pixel to look at its answers."
+    f"The {term('structured consistency loss', 'structured loss')} asks of every two pixels of a box: are they as "
+    "alike for the student, who sees the mix, as for the teacher, who sees the whole pictures? Click a pixel to look "
+    "at its answers."
 )
 selection = method_pickers.pick_selection()
 probe = method_pickers.probe_or_stop(selection)

@@ -1,6 +1,7 @@
 """Numbers, times and names as a reader wants to see them."""
 
 import unicodedata
+from urllib.parse import quote
 
 UNREADABLE = "unreadable"
 STATE_SIGNS = {
@@ -44,3 +45,9 @@ def duration(seconds: float | None) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def term(name: str, label: str | None = None) -> str:
+    """A link, in Markdown, to what the glossary says of a word; `glossary` itself leads to all of them."""
+    query = "" if name == "glossary" else f"?term={quote(name)}"
+    return f"[{label or name}](/glossary{query})"
