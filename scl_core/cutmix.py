@@ -1,6 +1,6 @@
 """CutMix for segmentation: draw boxes, say which box each pixel shows, and mix two pictures by it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from math import log, sqrt
 
@@ -52,11 +52,22 @@ def box_owner(boxes: Tensor, height: int, width: int) -> Tensor:
     `boxes`: int64 [N, 4] as `sample_boxes` gives them. Raises ValueError for a box that leaves the picture.
     """
     owner = torch.full((height, width), -1, dtype=torch.int64, device=boxes.device)
-    for number, (top, left, tall, wide) in enumerate(boxes.tolist()):
-        if top < 0 or left < 0 or tall < 1 or wide < 1 or top + tall > height or left + wide > width:
-            raise ValueError(f"box {number}, {[top, left, tall, wide]}, is not inside {height} x {width} pixels")
-        owner[top : top + tall, left : left + wide] = number
+    for number, place in enumerate(_places(boxes, height, width)):
+        owner[place] = number
     return owner
+
+
+def toggled_owner(boxes: Tensor, height: int, width: int) -> Tensor:
+    """Let each box toggle what its pixels show (French et al. 2020): int64 [H, W] for `cutmix`, 0 or -1.
+
+    A pixel shows the second picture, 0, where an odd number of `boxes` lies over it, and the first, -1, elsewhere: two
+    boxes show nothing where they overlap. So no pixel belongs to one of several boxes. `boxes` and the ValueError as
+    in `box_owner`.
+    """
+    shown = torch.zeros(height, width, dtype=torch.bool, device=boxes.device)
+    for place in _places(boxes, height, width):
+        shown[place] ^= True
+    return shown.long() - 1
 
 
 def cutmix(a: Tensor, b: Tensor, owner: Tensor) -> Tensor:
@@ -87,6 +98,14 @@ def shuffled_owner(owner: Tensor, valid: Tensor, generators: Sequence[torch.Gene
     places, numbers = (keys + pixels * hidden).argsort(1), hidden.long().argsort(dim=1, stable=True)
     moved = torch.empty_like(owner).flatten(1).scatter_(1, places, owner.flatten(1).gather(1, numbers))
     return moved.masked_fill(hidden, -1).view_as(owner)
+
+
+def _places(boxes: Tensor, height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """The rows and columns of each box, in paste order. Raises ValueError for one that leaves the picture."""
+    for number, (top, left, tall, wide) in enumerate(boxes.tolist()):
+        if top < 0 or left < 0 or tall < 1 or wide < 1 or top + tall > height or left + wide > width:
+            raise ValueError(f"box {number}, {[top, left, tall, wide]}, is not inside {height} x {width} pixels")
+        yield slice(top, top + tall), slice(left, left + wide)
 
 
 @lru_cache(maxsize=64)

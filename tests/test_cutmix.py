@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scl_core.cutmix import box_owner, cutmix, sample_boxes, shuffled_owner
+from scl_core.cutmix import box_owner, cutmix, sample_boxes, shuffled_owner, toggled_owner
 
 pictures = st.tuples(st.integers(1, 40), st.integers(1, 40))
 
@@ -154,3 +154,23 @@ def test_shuffled_owner_keeps_the_sizes_and_forgets_the_places():
     assert side_by_side[0] > 0.9 > 0.6 > side_by_side[1]
     alone = shuffled_owner(owner[1:], valid[1:], [torch.Generator().manual_seed(4)])
     assert torch.equal(alone[0], shuffled[1])
+
+
+@given(pictures, st.integers(0, 6), st.integers(0, 9))
+def test_boxes_that_toggle_show_the_second_picture_where_an_odd_number_lies(size, num_boxes, seed):
+    boxes = sample_boxes(*size, num_boxes, 0.9, "union", seeded(seed))
+    owner = toggled_owner(boxes, *size)
+    for row in range(size[0]):
+        for column in range(size[1]):
+            over = [
+                top <= row < top + tall and left <= column < left + wide for top, left, tall, wide in boxes.tolist()
+            ]
+            assert owner[row, column] == (0 if sum(over) % 2 else -1)
+
+
+def test_boxes_that_toggle_undo_each_other_and_one_alone_covers():
+    box = torch.tensor([[1, 2, 3, 4]])
+    assert torch.equal(toggled_owner(box, 6, 8), box_owner(box, 6, 8))
+    assert (toggled_owner(torch.cat([box, box]), 6, 8) == -1).all()
+    with pytest.raises(ValueError, match=r"box 1, \[5, 0, 3, 1\], is not inside 6 x 8"):
+        toggled_owner(torch.tensor([[0, 0, 1, 1], [5, 0, 3, 1]]), 6, 8)

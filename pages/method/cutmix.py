@@ -13,6 +13,7 @@ from scl_core.cutmix import box_owner
 from scl_core.errors import UserError
 from scl_core.figures import boxes as figures
 from scl_core.figures import parts
+from scl_core.methods.parts import toggles
 from scl_core.methods.step_boxes import mixes_pictures
 
 
@@ -20,7 +21,8 @@ def say_how_drawn(selection: Selection, own: BoxSettings, mixed: bool) -> None:
     """With which settings training drew the boxes of this pair."""
     method = selection.config.method.name
     if not mixes_pictures(selection.config.method):
-        st.info(f"The method {method} mixes no unlabeled pictures; these are the boxes that scl draws by default.")
+        why = "lets boxes toggle" if toggles(selection.config.method) else "mixes no unlabeled pictures"
+        st.info(f"The method {method} {why}; these are the boxes that scl draws by default.")
         return
     area = "covered share" if own.area_mode == "union" else "sum of areas"
     words = f"As {method} draws them at this step: {own.num_boxes} boxes, {area} {own.total_area:g}."

@@ -10,7 +10,14 @@ from scl_core.distributed import global_mean
 from scl_core.errors import UserError
 from scl_core.losses.cross_pseudo import cross_pseudo_sum, hard_labels
 from scl_core.methods.base import Method
-from scl_core.methods.parts import StructuredSettings, draw_owner, structured_term
+from scl_core.methods.parts import (
+    StructuredSettings,
+    check_overlap,
+    draw_owner,
+    overlap_setting,
+    structured_term,
+    toggles,
+)
 from scl_core.models.deeplabv3plus import SegmenterOutput
 from scl_core.models.twin import with_other_head
 from scl_core.models.weights import split_beside, with_beside
@@ -28,6 +35,7 @@ class CpsConfig(StructuredSettings):
     area_mode: str = setting(
         "sum", "What total_area means: the covered share, or the areas' sum.", choices=("union", "sum")
     )
+    box_overlap: str = overlap_setting()
     cross_pseudo_weight: float = setting(
         1.0, "Weight of the cross pseudo loss (lambda); the paper has 1 with CutMix and 1.5 without on VOC.", low=0.0
     )
@@ -49,6 +57,7 @@ class CpsConfig(StructuredSettings):
 
     def __post_init__(self):
         super().__post_init__()
+        check_overlap(self)
         if self.structured_weight and not self.cutmix:
             raise UserError(
                 "method.structured_weight needs the boxes of CutMix: set method.cutmix to true, or the weight to 0"
@@ -60,7 +69,7 @@ class Cps(Method):
 
     Two networks with one encoder's first weights and heads of their own, `student` and `second`, see the same weak
     views. Each learns what the other finds most probable. Losses are sums over the two. The boxes come from this
-    project's sampler, where one covers another; in the authors' code the overlap of two boxes shows the first picture.
+    project's sampler, where one covers another; in the authors' code they toggle, `box_overlap`.
     With `structured_weight` each network's similarities in the boxes follow the other's: see
     `scl_core.methods.parts` for the nearest relative of that term.
     """
@@ -141,8 +150,11 @@ class Cps(Method):
         return weights | ({"structured": self.config.structured_weight} if self.config.structured_weight else {})
 
     def probe(self, batch, draws) -> Probe | None:
-        """The first pair, the first network in the student's place and the second in the teacher's."""
-        if not self.config.cutmix:
+        """The first pair, the first network in the student's place and the second in the teacher's.
+
+        None without CutMix, and where its boxes toggle.
+        """
+        if not self.config.cutmix or toggles(self.config):
             return None
         boxes, pairs = (draws.generators(batch.positions[:1], stream)[0] for stream in ("boxes", "pairs"))
         a, b = (replace(views, strong=(views.weak,)) for views in (batch.unlabeled_a, batch.unlabeled_b))

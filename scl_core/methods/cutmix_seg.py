@@ -11,10 +11,13 @@ from scl_core.losses.consistency import consistency_sum
 from scl_core.methods.base import Method
 from scl_core.methods.parts import (
     StructuredSettings,
+    check_overlap,
     draw_owner,
     mixed_probs,
+    overlap_setting,
     smallest_part,
     structured_term,
+    toggles,
     two_logits,
 )
 from scl_core.methods.teacher import TeacherSettings, build_teacher
@@ -26,6 +29,7 @@ from scl_core.settings import setting
 @dataclass
 class CutmixSegConfig(StructuredSettings, TeacherSettings):
     name: str = setting("cutmix_seg", "The method.")
+    box_overlap: str = overlap_setting()
     consistency_weight: float = setting(1.0, "Weight of the consistency of student and teacher.", low=0.0)
     confidence: str = setting(
         "share",
@@ -45,13 +49,18 @@ class CutmixSegConfig(StructuredSettings, TeacherSettings):
     relaxation_window: int = setting(1, "Side of the label relaxation's window; 1 is cross entropy.", low=1)
     joint_forward: bool = setting(True, "Labeled and mixed pictures in one forward pass, so batch norm sees both.")
 
+    def __post_init__(self):
+        super().__post_init__()
+        check_overlap(self)
+
 
 class CutmixSeg(Method):
     """French et al., "Semi-supervised semantic segmentation needs strong, varied perturbations" (BMVC 2020).
 
     The squared distance of student and teacher, summed over the classes, on pictures mixed by one box of half the
     area, as far as the teacher is confident; the mean is over valid pixels, as in every method here (theirs divides by
-    all). Their trainings froze batch norm, let the teacher average without a warm-up, and had no ramp. With
+    all). Their trainings froze batch norm, let the teacher average without a warm-up, and had no ramp;
+    where they tried several boxes, `box_overlap` toggle is their rule. With
     `structured_weight` the structured consistency is added: see `scl_core.methods.parts` for its nearest relative.
     """
 
@@ -108,8 +117,10 @@ class CutmixSeg(Method):
         weights = {"supervised": 1.0, "consistency": factor * config.consistency_weight}
         return weights | ({"structured": factor * config.structured_weight} if config.structured_weight else {})
 
-    def probe(self, batch, draws) -> Probe:
-        """The first unlabeled pair of the batch, taken apart by the functions that training uses."""
+    def probe(self, batch, draws) -> Probe | None:
+        """The first unlabeled pair, taken apart by the functions that training uses; None where boxes toggle."""
+        if toggles(self.config):
+            return None
         boxes, pairs = (draws.generators(batch.positions[:1], stream)[0] for stream in ("boxes", "pairs"))
         student, teacher = self.student, self.teacher.model
         return make_probe(student, teacher, batch.unlabeled_a, batch.unlabeled_b, self.config, boxes, pairs)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 
-from scl_core.cutmix import box_owner, cutmix, sample_boxes, shuffled_owner
+from scl_core.cutmix import box_owner, cutmix, sample_boxes, shuffled_owner, toggled_owner
 from scl_core.distributed import global_mean, sum_over_ranks, world_size
 from scl_core.errors import UserError
 from scl_core.losses.structured import structured_per_box, sum_of_boxes
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 REGIONS = ("boxes", "whole", "random", "window", "batch")
 FORMS = ("pairs", "pixel_cosine")
 PAIR_WEIGHTS = ("none", "confidence", "class_area")
+OVERLAPS = ("cover", "toggle")
 
 
 class BoxSettings(Protocol):
@@ -141,6 +142,30 @@ def check_structured_form(settings: BoxSettings) -> None:
         )
 
 
+def overlap_setting() -> str:
+    """The setting `box_overlap` of a method whose published form toggles; its config calls `check_overlap`."""
+    return setting(
+        "cover",
+        "Where boxes overlap: the later covers the earlier, or each toggles what shows, so that two show nothing.",
+        choices=OVERLAPS,
+    )
+
+
+def toggles(settings) -> bool:
+    """Whether boxes toggle, so that a pixel of the mix belongs to none of them; one box alone has all of its own."""
+    return getattr(settings, "box_overlap", "cover") == "toggle" and settings.num_boxes > 1
+
+
+def check_overlap(settings: BoxSettings) -> None:
+    """Raises `UserError` where a structured loss by boxes meets boxes that toggle."""
+    if settings.structured_weight and toggles(settings) and settings.structured_region in ("boxes", "random"):
+        raise UserError(
+            "method.box_overlap toggle leaves no pixel to one of several boxes, and method.structured_weight "
+            f"{settings.structured_weight} compares the pixels of each: set method.box_overlap to cover, or "
+            "method.structured_region to whole"
+        )
+
+
 def loss_boxes(settings: BoxSettings) -> int:
     """How many boxes have a structured loss."""
     return settings.num_boxes if settings.num_loss_boxes is None else settings.num_loss_boxes
@@ -149,14 +174,15 @@ def loss_boxes(settings: BoxSettings) -> int:
 def draw_owner(
     views: "Views", positions: tuple[int, ...], draws: StepDraws, settings: BoxSettings, stream: str = "boxes"
 ) -> Tensor:
-    """Boxes for each pair and which of them each pixel shows, int64 [B, H, W]; a second mix takes another `stream`."""
+    """Boxes for each pair and which of them each pixel shows, int64 [B, H, W]; a second mix takes another `stream`.
+
+    Boxes that toggle are as one: 0 where the second picture shows.
+    """
     height, width = views.weak.shape[-2:]
+    paste = toggled_owner if toggles(settings) else box_owner
+    of_boxes = (settings.num_boxes, settings.total_area, settings.area_mode)
     owners = [
-        box_owner(
-            sample_boxes(height, width, settings.num_boxes, settings.total_area, settings.area_mode, generator),
-            height,
-            width,
-        )
+        paste(sample_boxes(height, width, *of_boxes, generator), height, width)
         for generator in draws.generators(positions, stream)
     ]
     return torch.stack(owners).to(views.weak.device)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from scl_core.methods.base import StepDraws
+from scl_core.methods.parts import toggles
 from scl_core.methods.weak_to_strong import WeakToStrongSettings, drawn_area
 
 
@@ -16,8 +17,8 @@ class StepBoxes:
 
 
 def mixes_pictures(config) -> bool:
-    """Whether the method of these settings pastes boxes of one unlabeled picture into another."""
-    return getattr(config, "num_boxes", 0) > 0 and getattr(config, "cutmix", True)
+    """Whether the method of these settings pastes boxes of one unlabeled picture into another, the later on top."""
+    return getattr(config, "num_boxes", 0) > 0 and getattr(config, "cutmix", True) and not toggles(config)
 
 
 def step_boxes(config, draws: StepDraws, position: int) -> StepBoxes:

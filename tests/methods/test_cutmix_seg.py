@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from scl_core.cutmix import cutmix
+from scl_core.cutmix import cutmix, sample_boxes, toggled_owner
 from scl_core.losses import consistency_loss, structured_consistency_loss
 from scl_core.methods import StepDraws
 from scl_core.methods.cutmix_seg import CutmixSeg, CutmixSegConfig
@@ -63,6 +63,23 @@ def test_without_boxes_it_is_the_plain_mean_teacher():
     plain = MeanTeacher(method.student, MeanTeacherConfig(), steps=10)
     plain.teacher.model.load_state_dict(method.teacher.model.state_dict())
     assert method(batch, DRAWS)["consistency"].item() == pytest.approx(plain(batch, DRAWS)["consistency"].item())
+
+
+def test_boxes_toggle_on_request_and_several_have_no_probe():
+    settings = {"num_boxes": 3, "total_area": 0.9, "confidence": "off"}
+    method, plain, batch = method_with(box_overlap="toggle", **settings), method_with(**settings), random_batch()
+    student, teacher, owner, valid = by_hand(method, batch)
+    height, width = owner.shape[1:]
+    drawn = [sample_boxes(height, width, 3, 0.9, "union", each) for each in DRAWS.generators((0, 1), "boxes")]
+    assert torch.equal(owner, torch.stack([toggled_owner(boxes, height, width) for boxes in drawn]))
+    found = method(batch, DRAWS)["consistency"].item()
+    assert found == pytest.approx(consistency_loss(student, teacher, valid).item(), rel=1e-5)
+    assert found != pytest.approx(plain(batch, DRAWS)["consistency"].item(), rel=1e-3)
+    assert method.probe(batch, DRAWS) is None
+    one = method_with(box_overlap="toggle", structured_weight=1.0)
+    assert one.probe(batch, DRAWS).report and one(batch, DRAWS)["structured"] > 0
+    whole = method_with(box_overlap="toggle", structured_weight=1.0, structured_region="whole", num_boxes=2)
+    assert whole(batch, DRAWS)["structured"] > 0
 
 
 def test_structured_term_is_the_public_loss_of_the_same_mix():
@@ -137,6 +154,10 @@ def test_resumed_equals_uninterrupted_bitwise(tmp_path, changes):
         ({"method__confidence_threshold": 1.5}, "method.confidence_threshold"),
         ({"method__confidence": "soft"}, "share, pixel, off"),
         ({"method__num_loss_boxes": 2}, "method.num_loss_boxes 2 is more than method.num_boxes 1"),
+        (
+            {"method__box_overlap": "toggle", "method__num_boxes": 2, "method__structured_weight": 1},
+            "method.box_overlap toggle leaves no pixel to one of several boxes",
+        ),
         ({"method__on_labeled": "true"}, "unknown setting method.on_labeled of method cutmix_seg"),
     ],
 )
