@@ -9,6 +9,7 @@ from scl_core.data.loaders import training_loader
 from scl_core.data.sources import open_data
 from scl_core.distributed import World
 from scl_core.methods import StepDraws
+from scl_core.methods.parts import partner_of
 from scl_core.restore import build_method
 
 BATCHES = 8
@@ -28,7 +29,16 @@ def unlabeled_gradient(config: RunConfig, batches: int) -> float:
     first = max(1, config.train.steps - batches + 1)
     world = World(rank=0, size=1, device=torch.device("cpu"))
     loader = training_loader(
-        source, config.data, config.augment, config.train, config.seed, world, first, True, method.num_strong
+        source,
+        config.data,
+        config.augment,
+        config.train,
+        config.seed,
+        world,
+        first,
+        True,
+        method.num_strong,
+        partner_of(config.method),
     )
     norms = []
     for step, batch in enumerate(loader, start=first):

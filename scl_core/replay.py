@@ -13,6 +13,7 @@ from scl_core.data.loaders import training_loader
 from scl_core.data.sources import DataSource, open_data
 from scl_core.distributed import World
 from scl_core.methods import Method, StepDraws
+from scl_core.methods.parts import partner_of
 from scl_core.restore import build_method, restore, run_config
 from scl_core.runs import RunFolder
 from scl_core.seeding import generator_for
@@ -109,6 +110,7 @@ def batch_of_step(config: RunConfig, source: DataSource, num_strong: int, step: 
         first_step=step,
         needs_unlabeled=num_strong > 0,
         num_strong=num_strong,
+        partner=partner_of(config.method),
     )
     return next(iter(loader))
 

@@ -16,6 +16,7 @@ from scl_core.data.loaders import training_loader
 from scl_core.distributed import Watchdog, mean_over_ranks
 from scl_core.errors import Fault, UserError
 from scl_core.methods import StepDraws
+from scl_core.methods.parts import partner_of
 from scl_core.models.passes import computing
 from scl_core.runs import RunFolder
 from scl_core.schedule import poly_learning_rate
@@ -148,6 +149,7 @@ def load(session: Session):
         session.first_step,
         needs_unlabeled=method.num_strong > 0,
         num_strong=method.num_strong,
+        partner=partner_of(config.method),
     )
 
 

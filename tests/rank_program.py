@@ -11,6 +11,7 @@ from scl_core.config import load_config
 from scl_core.data.loaders import training_loader
 from scl_core.data.sources import open_data
 from scl_core.methods import METHODS, StepDraws, base, scl
+from scl_core.methods.parts import partner_of
 from scl_core.restore import build_method
 from scl_core.train import weighted_sum
 from tests.tiny import tiny_settings
@@ -44,7 +45,9 @@ def one_step(world, dtype, settings) -> dict[str, torch.Tensor]:
     method = distributed.convert_batch_norm(build_method(config, len(source.class_names)), world.device).to(dtype)
     model = distributed.wrap(method, world.device)
     strong = method.num_strong
-    loader = training_loader(source, config.data, config.augment, config.train, 0, world, 1, strong > 0, strong)
+    loader = training_loader(
+        source, config.data, config.augment, config.train, 0, world, 1, strong > 0, strong, partner_of(config.method)
+    )
     batch = next(iter(loader))._each(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
     terms = model(batch, StepDraws(0, 1))
     weighted_sum(terms, dict.fromkeys(terms, 1.0)).backward()

@@ -26,6 +26,7 @@ from scl_core.config import RunConfig, load_config
 from scl_core.data.loaders import training_loader
 from scl_core.data.sources import open_data
 from scl_core.methods import METHODS, StepDraws
+from scl_core.methods.parts import partner_of
 from scl_core.models import SegmenterOutput, passes
 from scl_core.restore import build_method
 from scl_core.train import gradient_norm, weighted_sum
@@ -71,7 +72,16 @@ class Step:
         strong = self.method.num_strong
         self.batches = iter(
             training_loader(
-                self.source, config.data, config.augment, config.train, 0, self.world, 1, strong > 0, strong
+                self.source,
+                config.data,
+                config.augment,
+                config.train,
+                0,
+                self.world,
+                1,
+                strong > 0,
+                strong,
+                partner_of(config.method),
             )
         )
         self.number = config.train.steps  # its weights: the unlabeled part at its full

@@ -34,11 +34,13 @@ def training_loader(
     first_step: int,
     needs_unlabeled: bool,
     num_strong: int,
+    partner: str = "other",
 ) -> "TrainingLoader":
     """Return this rank's batches of steps `first_step`, `first_step` + 1, ... `train.steps` (steps count from 1).
 
     Rank r of W makes positions [r B / W, (r + 1) B / W) of an effective batch of B. A batch depends on the seed, the
-    step and those positions alone, so a resumed run gets what an uninterrupted one would.
+    step and those positions alone, so a resumed run gets what an uninterrupted one would. With the `partner` "self" the
+    second of a pair of unlabeled pictures is the first one, under draws of its own.
     Reads train.batch_labeled, .batch_unlabeled, .unlabeled_from, .steps, .workers. Raises UserError when a batch
     cannot be shared by the processes, a list is missing, or there are too few unlabeled pictures; iterating raises it
     with the file's name, and Fault when a worker process dies.
@@ -51,6 +53,7 @@ def training_loader(
         crop=crop_size(augment, data_config, labeled),
         seed=seed,
         num_strong=num_strong,
+        with_itself=partner == "self",
         batch_labeled=train.batch_labeled,
         batch_unlabeled=train.batch_unlabeled,
         label_positions=rank_positions(train.batch_labeled, world, "train.batch_labeled"),
@@ -89,6 +92,7 @@ class TrainingSteps(Dataset):
     last_step: int
     coarse: PictureList | None = None
     uniform: ClassUniform | None = None
+    with_itself: bool = False
 
     def __len__(self) -> int:
         return max(0, self.last_step - self.first_step + 1)
@@ -136,6 +140,7 @@ class TrainingSteps(Dataset):
         size, batch = len(self.unlabeled), self.batch_unlabeled
         pairs = [pair_indices(self.seed, step, position, batch, size) for position in self.positions]
         first, second = zip(*pairs, strict=True)
+        second = first if self.with_itself else second
         return self._views(step, first, "unlabeled_a"), self._views(step, second, "unlabeled_b")
 
     def _views(self, step: int, indices: tuple[int, ...], stream: str) -> Views:

@@ -15,6 +15,7 @@ from scl_core.methods.parts import (
     check_overlap,
     draw_owner,
     overlap_setting,
+    partner_setting,
     structured_term,
     toggles,
 )
@@ -36,6 +37,7 @@ class CpsConfig(StructuredSettings):
         "sum", "What total_area means: the covered share, or the areas' sum.", choices=("union", "sum")
     )
     box_overlap: str = overlap_setting()
+    partner: str = partner_setting()
     cross_pseudo_weight: float = setting(
         1.0, "Weight of the cross pseudo loss (lambda); the paper has 1 with CutMix and 1.5 without on VOC.", low=0.0
     )
@@ -69,7 +71,8 @@ class Cps(Method):
 
     Two networks with one encoder's first weights and heads of their own, `student` and `second`, see the same weak
     views. Each learns what the other finds most probable. Losses are sums over the two. The boxes come from this
-    project's sampler, where one covers another; in the authors' code they toggle, `box_overlap`.
+    project's sampler, where one covers another; in the authors' code they toggle, `box_overlap`, and a
+    picture meets itself, `partner`.
     With `structured_weight` each network's similarities in the boxes follow the other's: see
     `scl_core.methods.parts` for the nearest relative of that term.
     """

@@ -37,6 +37,7 @@ REGIONS = ("boxes", "whole", "random", "window", "batch")
 FORMS = ("pairs", "pixel_cosine")
 PAIR_WEIGHTS = ("none", "confidence", "class_area")
 OVERLAPS = ("cover", "toggle")
+PARTNERS = ("other", "self")
 
 
 class BoxSettings(Protocol):
@@ -149,6 +150,21 @@ def overlap_setting() -> str:
         "Where boxes overlap: the later covers the earlier, or each toggles what shows, so that two show nothing.",
         choices=OVERLAPS,
     )
+
+
+def partner_setting() -> str:
+    """The setting `partner` of a method whose published code pairs a picture with itself."""
+    return setting(
+        "other",
+        "The second picture of a pair: another one, or itself under its own flip, scale and crop, as in the authors' "
+        "code.",
+        choices=PARTNERS,
+    )
+
+
+def partner_of(settings) -> str:
+    """What the loader pairs an unlabeled picture with: "other" for a method without the setting."""
+    return getattr(settings, "partner", "other")
 
 
 def toggles(settings) -> bool:

@@ -11,7 +11,7 @@ from scl_core.distributed import global_mean
 from scl_core.errors import UserError
 from scl_core.losses.confidence import pseudo_label_sum, pseudo_labels
 from scl_core.methods.base import StepDraws
-from scl_core.methods.parts import StructuredSettings, eval_mode, teacher_probs
+from scl_core.methods.parts import StructuredSettings, eval_mode, partner_setting, teacher_probs
 from scl_core.seeding import generator_for
 from scl_core.settings import setting
 
@@ -27,6 +27,7 @@ class WeakToStrongSettings(StructuredSettings):
     smallest_area: float | None = setting(
         0.02, "Smallest share, drawn for each mix up to total_area; empty = always total_area.", low=0.0, high=1.0
     )
+    partner: str = partner_setting()
     cutmix_probability: float = setting(0.5, "Probability that a strong view is mixed at all.", low=0.0, high=1.0)
     confidence_threshold: float = setting(
         0.95, "Least probability of a pseudo label that is learned from; 0 = all.", low=0.0, high=1.0

@@ -26,7 +26,17 @@ SCENES = ScenesConfig(height=24, width=32, labeled=3, unlabeled=5, val=1, test=1
 
 
 def load(
-    config=SCENES, source=None, rank=0, world=1, first_step=1, pairs=True, num_strong=1, augment=None, seed=0, **train
+    config=SCENES,
+    source=None,
+    rank=0,
+    world=1,
+    first_step=1,
+    pairs=True,
+    num_strong=1,
+    augment=None,
+    seed=0,
+    partner="other",
+    **train,
 ):
     """The loader of a small run; further keywords are settings of `train`."""
     settings = SimpleNamespace(
@@ -34,8 +44,9 @@ def load(
     )
     place = SimpleNamespace(rank=rank, size=world, device=torch.device("cpu"))
     source = source or open_data(config)
+    strong = num_strong if pairs else 0
     return training_loader(
-        source, config, augment or AugmentConfig(), settings, seed, place, first_step, pairs, num_strong if pairs else 0
+        source, config, augment or AugmentConfig(), settings, seed, place, first_step, pairs, strong, partner
     )
 
 
@@ -54,6 +65,14 @@ def assert_same(first: Batch, second: Batch) -> None:
     assert ours.keys() == theirs.keys()
     for key, value in ours.items():
         assert torch.equal(value, theirs[key]) if isinstance(value, torch.Tensor) else value == theirs[key], key
+
+
+def test_a_picture_meets_another_one_or_itself_under_draws_of_its_own():
+    other, own = (next(iter(load(partner=partner))) for partner in ("other", "self"))
+    assert all(a != b for a, b in zip(other.unlabeled_a.names, other.unlabeled_b.names, strict=True))
+    assert own.unlabeled_a.names == own.unlabeled_b.names == other.unlabeled_a.names
+    assert torch.equal(own.unlabeled_a.weak, other.unlabeled_a.weak)
+    assert not torch.equal(own.unlabeled_b.weak, own.unlabeled_a.weak)
 
 
 def test_shapes_types_and_names():

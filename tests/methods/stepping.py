@@ -10,6 +10,7 @@ from scl_core.data.batch import Batch
 from scl_core.data.loaders import training_loader
 from scl_core.distributed import World
 from scl_core.methods import METHODS, Method, StepDraws
+from scl_core.methods.parts import partner_of
 from scl_core.restore import build_method
 from scl_core.train import weighted_sum
 
@@ -60,6 +61,8 @@ def prepare(
     method = build_method(config, len(source.class_names)).to(dtype)
     world = World(rank=0, size=1, device=torch.device("cpu"))
     strong = method.num_strong
-    loader = training_loader(source, config.data, config.augment, train, 0, world, 1, strong > 0, strong)
+    loader = training_loader(
+        source, config.data, config.augment, train, 0, world, 1, strong > 0, strong, partner_of(config.method)
+    )
     batch = next(iter(loader))
     return Prepared(method, batch._each(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor))

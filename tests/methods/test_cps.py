@@ -176,6 +176,8 @@ def test_a_file_without_second_network_is_of_another_method():
         ({"cutmix": "false", "structured_weight": 1}, "method.structured_weight needs the boxes of CutMix"),
         ({"normalise": "mean"}, "method.normalise 'mean' is not one of concat_mean, sum_of_means"),
         ({"ohem_threshold": 2}, "method.ohem_threshold 2.0 is out of range"),
+        ({"partner": "none"}, "method.partner 'none' is not one of other, self"),
+        ({"box_overlap": "toggle", "structured_weight": 1}, "leaves no pixel to one of several boxes"),
         ({"max_pairs": -1}, "method.max_pairs -1 is out of range"),
         ({"ema_decay": 0.9}, "unknown setting method.ema_decay of method cps"),
     ],
