@@ -49,7 +49,9 @@ def build_method(config: RunConfig, num_classes: int) -> Method:
     """The method of these settings with fresh networks, or with those that `model.weights` names."""
     method_class = METHODS[config.method.name]
     smallest = max(1, method_class.smallest_forward(config.method, config.train) // config.train.accumulate)
-    student = build_from_config(config.model, num_classes, effective_batch=smallest)
+    student = build_from_config(
+        config.model, num_classes, smallest, lambda segmenter: method_class.own_network(segmenter, config.method)
+    )
     return method_class(student, config.method, config.train.steps)
 
 

@@ -57,6 +57,14 @@ class Method(nn.Module):
         self._target_counts: Tensor | None = None
 
     @classmethod
+    def own_network(cls, segmenter: nn.Module, config) -> nn.Module:
+        """The network that the method trains: the model's, or what a method with a decoder of its own makes of it.
+
+        Called before `model.weights` are loaded, so that they may be of either; the encoder stays the same.
+        """
+        return segmenter
+
+    @classmethod
     def smallest_forward(cls, config, train) -> int:
         """Pictures, over all ranks, in the smallest training pass of the student; batch norm needs more than one."""
         return train.batch_labeled

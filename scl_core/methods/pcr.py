@@ -30,7 +30,9 @@ from scl_core.methods.parts import (
     teacher_probs,
 )
 from scl_core.methods.prototype_start import first_prototypes, labeled_pictures, widths
+from scl_core.models.deeplabv3plus import DeepLabV3Plus
 from scl_core.models.weights import split_beside, with_beside
+from scl_core.models.wide_head import WideHeadSegmenter
 from scl_core.probe import Probe, make_probe
 from scl_core.schedule import unlabeled_factor
 from scl_core.settings import setting
@@ -61,6 +63,11 @@ class PcrConfig(StructuredSettings):
         "kept",
         "What the sum of the linear predictor's unlabeled loss is divided by: the confident pixels, or all valid ones.",
         choices=("kept", "valid"),
+    )
+    paper_head: bool = setting(
+        False,
+        "Decode as the paper's network does: features of twice model.decoder_channels, which a head of three "
+        "convolutions and the prototypes read. False: the features that the shared network's classifier reads.",
     )
     num_prototypes: int = setting(4, "Prototypes of each class (K; 3 on Cityscapes).", low=1)
     temperature: float = setting(0.1, "Temperature of the prototype predictor (T).", low=0.001)
@@ -97,8 +104,8 @@ class Pcr(Method):
     Their training loop was not released; this one follows the paper, their network and their settings. A warm start on
     labels alone, with the teacher equal to the student; then prototypes by k-means over the labeled pictures, once, in
     eval mode; then all losses. The teacher's linear predictor gives the labels, for both predictors of the student.
-    Both read the features of the shared network, where theirs have 512 channels and heads of their own; their
-    auxiliary loss for Cityscapes is left out. Prototypes move after the step, by the student's features of that step.
+    Both read the features of the shared network, or with `paper_head` those of the paper's decoder; the auxiliary loss
+    for Cityscapes is left out. Prototypes move after the step, by the student's features of that step.
     With `structured_weight` the structured consistency is added: see `scl_core.methods.parts`.
     """
 
@@ -107,6 +114,7 @@ class Pcr(Method):
     prototypes: Tensor  # [C, K, D]; zeros before the warm start has ended
 
     def __init__(self, student, config: PcrConfig, steps: int):
+        student = self.own_network(student, config)
         super().__init__(student, config, steps)
         self.teacher = EmaTeacher(student, config.ema_decay, warmup=True)
         num_classes, channels = widths(student)
@@ -114,6 +122,18 @@ class Pcr(Method):
         self.register_buffer(PROTOTYPES, like.new_zeros(num_classes, config.num_prototypes, channels).detach())
         self.labeled: PictureList | None = None
         self.received: tuple[Tensor, Tensor] | None = None
+
+    @classmethod
+    def own_network(cls, segmenter, config):
+        """The model's network, or with `paper_head` the paper's decoder on its encoder."""
+        if not config.paper_head or isinstance(segmenter, WideHeadSegmenter):
+            return segmenter
+        if not isinstance(segmenter, DeepLabV3Plus):
+            raise UserError(
+                "method.paper_head builds its decoder on an encoder of this project, and model.encoder names a network "
+                "of its own: choose another model.encoder, or set method.paper_head to false"
+            )
+        return WideHeadSegmenter(segmenter)
 
     @classmethod
     def smallest_forward(cls, config, train):

@@ -78,9 +78,13 @@ class Rc2l(Method):
     num_strong = 1
 
     def __init__(self, student, config: Rc2lConfig, steps: int):
-        student = student if isinstance(student, QuerySegmenter) else with_queries(student, config)
-        super().__init__(student, config, steps)
-        self.teacher = EmaTeacher(student, config.ema_decay, warmup=config.ema_warmup)
+        super().__init__(self.own_network(student, config), config, steps)
+        self.teacher = EmaTeacher(self.student, config.ema_decay, warmup=config.ema_warmup)
+
+    @classmethod
+    def own_network(cls, segmenter, config):
+        """Queries on the encoder of the model's network."""
+        return segmenter if isinstance(segmenter, QuerySegmenter) else with_queries(segmenter, config)
 
     @classmethod
     def smallest_forward(cls, config, train):

@@ -2,6 +2,7 @@
 
 import difflib
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
@@ -29,6 +30,9 @@ class ModelConfig:
         choices=(None, *OUTPUT_STRIDES),
     )
     deep_stem: bool = setting(False, "Begin a resnet with three 3x3 convolutions instead of one of 7x7.")
+    multi_grid: bool = setting(
+        False, "Dilate the blocks of a resnet's last stage by 1, 2 and 4 times its dilation, as CPS and PCR do."
+    )
     decoder_channels: int = setting(256, "Channels of pyramid and decoder.", low=8)
     checkpoint_activations: bool = setting(
         False,
@@ -47,13 +51,14 @@ def build_segmenter(
     width: float = 1.0,
     *,
     deep_stem: bool = False,
+    multi_grid: bool = False,
     effective_batch: int | None = None,
 ) -> nn.Module:
     """Build a segmentation network with random weights.
 
     `encoder` is a name of `ENCODERS`, or `module:callable` of the user's own. The network maps images [B, 3, H, W] of
     any size to `.logits` [B, num_classes, H, W] and `.features` [B, D, h, w]. `output_stride` is 16 or 8, by default 16
-    (wide_resnet38 has 8 alone, and the decoder of Kim et al. 2020); `deep_stem` is a setting of the resnets.
+    (wide_resnet38 has 8 alone, and the decoder of Kim et al. 2020); `deep_stem`, `multi_grid`: settings of the resnets.
     `effective_batch` is the number of pictures in one training call over all processes: with one picture the pyramid's
     mean is normalised over its channels, with a warning.
     Raises `UserError` for an unknown encoder or a setting it has not.
@@ -66,7 +71,7 @@ def build_segmenter(
         raise UserError(f"model.encoder {encoder!r} does not exist; the nearest is {nearest}: {known}")
     kind = ENCODERS[encoder]
     stride = output_stride or kind.output_strides[0]
-    backbone = make_encoder(encoder, stride, width, deep_stem)
+    backbone = make_encoder(encoder, stride, width, deep_stem, multi_grid)
     one_picture = effective_batch == 1
     if one_picture:
         warnings.warn(
@@ -77,21 +82,32 @@ def build_segmenter(
     return DeepLabV3Plus(backbone, num_classes, stride, decoder_channels, one_picture, kind.is_papers)
 
 
-def build_from_config(config: ModelConfig, num_classes: int, effective_batch: int | None = None) -> nn.Module:
-    """Build the segmenter of `config` and load the weights it names. Raises `UserError` as its two parts do."""
-    network = build_segmenter(
+def build_from_config(
+    config: ModelConfig,
+    num_classes: int,
+    effective_batch: int | None = None,
+    own_network: Callable[[nn.Module], nn.Module] = lambda segmenter: segmenter,
+) -> nn.Module:
+    """Build the segmenter of `config`, let `own_network` make another of it, and load the weights that `config` names.
+
+    Weights may fit either; those of the segmenter fill what the other shares with it, its encoder. Raises `UserError`
+    as its parts do.
+    """
+    segmenter = build_segmenter(
         config.encoder,
         num_classes,
         config.output_stride,
         config.decoder_channels,
         config.width,
         deep_stem=config.deep_stem,
+        multi_grid=config.multi_grid,
         effective_batch=effective_batch,
     )
-    if config.checkpoint_activations and not recompute_blocks(network):
+    if config.checkpoint_activations and not recompute_blocks(segmenter):
         raise UserError(
             f"model.checkpoint_activations: {config.encoder} has no blocks of this project's encoders: set it to false"
         )
+    network = own_network(segmenter)
     if config.weights:
-        load_weights(network, config.weights, config.encoder, config.width, config.deep_stem)
+        load_weights(network, config.weights, config.encoder, config.width, config.deep_stem, instead=segmenter)
     return network

@@ -28,12 +28,13 @@ class EncoderKind:
     output_strides: tuple[int, ...] = OUTPUT_STRIDES
     has_width: bool = False
     has_deep_stem: bool = False
+    has_multi_grid: bool = False
     is_papers: bool = False  # the decoder is that of Kim et al. 2020
 
 
 def resnet(block: type, *blocks: int) -> EncoderKind:
     """A ResNet with so many blocks of one kind in each stage."""
-    return EncoderKind(partial(ResNet, block, blocks), has_deep_stem=True)
+    return EncoderKind(partial(ResNet, block, blocks), has_deep_stem=True, has_multi_grid=True)
 
 
 ENCODERS: dict[str, EncoderKind] = {
@@ -45,7 +46,9 @@ ENCODERS: dict[str, EncoderKind] = {
 }
 
 
-def make_encoder(name: str, output_stride: int, width: float = 1.0, deep_stem: bool = False) -> nn.Module:
+def make_encoder(
+    name: str, output_stride: int, width: float = 1.0, deep_stem: bool = False, multi_grid: bool = False
+) -> nn.Module:
     """Build the encoder `name` with random weights; UserError for a setting it has not."""
     kind = ENCODERS[name]
     if output_stride not in kind.output_strides:
@@ -55,9 +58,14 @@ def make_encoder(name: str, output_stride: int, width: float = 1.0, deep_stem: b
         raise UserError(f"model.width {width} is a setting of {having('has_width')}: {name} has the width 1.0 alone")
     if deep_stem and not kind.has_deep_stem:
         raise UserError(f"model.deep_stem is a setting of {having('has_deep_stem')}, and {name} has no such stem")
+    if multi_grid and not kind.has_multi_grid:
+        raise UserError(
+            f"model.multi_grid is a setting of {having('has_multi_grid')}, and {name} has no such dilations"
+        )
     settings = {"output_stride": output_stride} if len(kind.output_strides) > 1 else {}
     settings |= {"width": width} if kind.has_width else {}
     settings |= {"deep_stem": deep_stem} if kind.has_deep_stem else {}
+    settings |= {"multi_grid": multi_grid} if kind.has_multi_grid else {}
     return kind.make(**settings)
 
 

@@ -6,6 +6,7 @@ from scl_core.models.layers import RecomputedBlock, StrideBudget, conv3x3, conv_
 
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))
 DEEP_STEM_CHANNELS = 128
+MULTI_GRID = (1, 2, 4)  # times the last stage's dilation, block by block (Chen et al. 2017, section 3.1.1)
 
 
 class BasicBlock(RecomputedBlock):
@@ -67,6 +68,7 @@ class ResNet(nn.Module):
 
     With `deep_stem` three 3x3 convolutions of 64, 64 and 128 channels take the place of the first one of 7x7, as in
     PSPNet and in the networks of CPS, U2PL, UniMatch and PCR; their parameters are named as there.
+    With `multi_grid` the last stage's blocks are dilated by 1, 2 and 4 times its dilation, all their 3x3 convolutions.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class ResNet(nn.Module):
         blocks: tuple[int, int, int, int],
         output_stride: int = 16,
         deep_stem: bool = False,
+        multi_grid: bool = False,
     ):
         super().__init__()
         channels = DEEP_STEM_CHANNELS if deep_stem else STAGES[0][0]
@@ -86,7 +89,10 @@ class ResNet(nn.Module):
         for number, ((inner, first_stride), count) in enumerate(zip(STAGES, blocks, strict=True), start=1):
             stage = []
             for index in range(count):
-                stage.append(block(channels, inner, *budget.take(first_stride if index == 0 else 1)))
+                stride, *dilations = budget.take(first_stride if index == 0 else 1)
+                if multi_grid and number == len(STAGES):
+                    dilations = [dilations[1] * MULTI_GRID[index]] * 2
+                stage.append(block(channels, inner, stride, *dilations))
                 channels = inner * block.expansion
             self.add_module(f"layer{number}", nn.Sequential(*stage))
         self.low_channels, self.deep_channels = STAGES[0][0] * block.expansion, channels

@@ -1,7 +1,7 @@
 """First weights: ImageNet's from their official address, a file's, or a run's; whole and finite, or refused by name."""
 
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,14 +25,20 @@ SHOWN_NAMES = 4
 
 
 def load_weights(
-    model: nn.Module, weights: str | Path, encoder: str, width: float = 1.0, deep_stem: bool = False
+    model: nn.Module,
+    weights: str | Path,
+    encoder: str,
+    width: float = 1.0,
+    deep_stem: bool = False,
+    instead: nn.Module | None = None,
 ) -> None:
     """Load `weights` into `model`, all of it or nothing.
 
     `weights` is `imagenet` (the encoder's weights, downloaded once), a file of the whole segmenter, of its encoder or
     of a torchvision classifier (.safetensors, .pth, .pt), or the folder of a run (its last checkpoint) or of one
-    checkpoint. Raises `UserError` when it cannot be had, is not a plain file of dense finite tensors, or does not fit:
-    the missing, unexpected and mis-shaped names are listed.
+    checkpoint. Where they are rather those of `instead`, a network that shares parts with `model`, that one is
+    filled. Raises `UserError` when it cannot be had, is not a plain file of dense finite tensors, or does not fit: the
+    missing, unexpected and mis-shaped names are listed.
     """
     if str(weights) == "imagenet":
         tensors = download_imagenet(encoder, width, deep_stem)
@@ -42,7 +48,7 @@ def load_weights(
         tensors = read_file(Path(weights))
     tensors = without_prefix(tensors, "module.")
     check_file(tensors, f"model.weights {weights}")
-    fit(model, tensors, str(weights))
+    fit([model] if instead is None else [model, instead], tensors, str(weights))
 
 
 def download_imagenet(encoder: str, width: float, deep_stem: bool = False) -> dict[str, Tensor]:
@@ -158,15 +164,15 @@ def first_of(names: list[str]) -> str:
     return ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")
 
 
-def fit(model: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
-    """Load `tensors` into the part of `model` whose names they have: the whole, its encoder, or the user's network.
+def fit(models: Sequence[nn.Module], tensors: dict[str, Tensor], source: str) -> None:
+    """Load `tensors` into the part of a model whose names they have: the whole, its encoder, or the user's network.
 
     An encoder takes a classifier's file too: its last layer has no place here. A file older than batch norm's step
     counter leaves the counters as they are.
     """
-    part = best_part(model, tensors)
+    part = best_part(models, tensors)
     target = part.state_dict()
-    if part is getattr(model, "encoder", None):
+    if part in [getattr(model, "encoder", None) for model in models]:
         tensors = {name: value for name, value in tensors.items() if not name.startswith(CLASSIFIER_PREFIXES)}
     counters = {name: value for name, value in target.items() if name.endswith("num_batches_tracked")}
     tensors = counters | tensors
@@ -176,9 +182,13 @@ def fit(model: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
     part.load_state_dict(tensors)
 
 
-def best_part(model: nn.Module, names: Iterable[str]) -> nn.Module:
-    """The part of `model` that shares most names with the file; the whole model when none does."""
-    parts = [model] + [getattr(model, name) for name in ("encoder", "network") if hasattr(model, name)]
+def best_part(models: Sequence[nn.Module], names: Iterable[str]) -> nn.Module:
+    """The part of a model that shares most names with the file; the whole first model when none does."""
+    parts = [
+        part
+        for model in models
+        for part in [model, *(getattr(model, name) for name in ("encoder", "network") if hasattr(model, name))]
+    ]
     names = set(names)
     return max(parts, key=lambda part: len(names & part.state_dict().keys()))
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from scl_core.command_line import run_command
 from scl_core.cutmix import cutmix
 from scl_core.losses import (
     mask_average_pool,
@@ -19,6 +20,7 @@ from scl_core.methods.rc2l import Rc2l, Rc2lConfig
 from scl_core.methods.region_parts import at_cells
 from scl_core.models import build_segmenter
 from scl_core.models.queries import QuerySegmenter
+from scl_core.train import main as train
 from tests.methods.mixing import (
     CLASSES,
     assert_resumed_equals_uninterrupted,
@@ -26,6 +28,7 @@ from tests.methods.mixing import (
     random_batch,
     refusal,
 )
+from tests.tiny import checkpoint_tensors, tiny_options
 
 DRAWS = StepDraws(seed=4, step=1)
 TERMS = ("region_mask", "region_feature", "region_class", "semantic_mask")
@@ -140,6 +143,30 @@ def test_a_plain_segmenter_lends_its_encoder():
     assert method.student.encoder is segmenter.encoder
     assert method.student(torch.zeros(2, 3, 32, 32)).logits.shape == (2, 4, 32, 32)
     assert list(method.evaluated) == ["teacher", "student"]
+
+
+def test_a_run_starts_from_one_of_its_own_kind_and_from_a_plain_one(tmp_path):
+    """The weights of queries come back whole; of another method's network, its encoder."""
+    small = {"num_queries": 12, "decoder_layers": 1, "heads": 2}
+    own = {"method__name": "rc2l"} | {f"method__{name}": value for name, value in small.items()}
+    for name, settings in (("own", own), ("plain", {"method__name": "supervised"})):
+        assert run_command(train, tiny_options(tmp_path / name, train__steps=1, **settings)) == 0
+    for name, network in (("own", "teacher"), ("plain", "student")):
+        still = {"model__weights": tmp_path / name, "train__steps": 1, "train__learning_rate": 0}
+        assert run_command(train, tiny_options(tmp_path / f"from {name}", **own | still)) == 0
+        first, found = (checkpoint_tensors(folder, 1) for folder in (tmp_path / name, tmp_path / f"from {name}"))
+        same = [key for key in found if key.startswith("student:") and "running" not in key and "tracked" not in key]
+        same = [key for key in same if name == "own" or ":encoder." in key]
+        assert len(same) > 50
+        assert all(torch.equal(found[key], first[key.replace("student", network)]) for key in same)
+
+
+def test_weights_of_other_queries_are_refused(tmp_path, capsys):
+    settings = {"method__name": "rc2l", "method__decoder_layers": 1, "method__heads": 2, "train__steps": 1}
+    assert run_command(train, tiny_options(tmp_path / "first", method__num_queries=12, **settings)) == 0
+    capsys.readouterr()
+    other = settings | {"model__weights": tmp_path / "first", "method__num_queries": 13}
+    assert "1 mis-shaped: query_positions" in refusal(capsys, tmp_path, **other)
 
 
 def test_no_gradient_reaches_the_teacher_and_every_parameter_of_the_student_takes_part():

@@ -27,6 +27,7 @@ def test_an_unknown_encoder_names_the_nearest_and_the_list():
         ({"encoder": "resnet18", "width": 0.5}, "width 0.5 is a setting of mobilenet_v2"),
         ({"encoder": "wide_resnet38", "output_stride": 16}, "output_stride 16: wide_resnet38 has 8$"),
         ({"encoder": "wide_resnet38", "width": 0.5}, "width 0.5 is a setting of mobilenet_v2"),
+        ({"encoder": "mobilenet_v2", "multi_grid": True}, "multi_grid is a setting of resnet18, resnet50, resnet101"),
         ({"encoder": "mobilenet_v2", "deep_stem": True}, "deep_stem is a setting of resnet18, resnet50, resnet101"),
     ],
 )

@@ -103,6 +103,25 @@ def test_the_deep_stem_halves_the_size_and_sees_more_than_one_convolution():
     assert moved[5:12, 5:12].any(0).sum() == moved[5:12, 5:12].any(1).sum() == moved.any(0).sum() == 5
 
 
+@pytest.mark.parametrize(("stride", "dilations"), [(16, [2, 4, 8]), (8, [4, 8, 16])])
+def test_multi_grid_dilates_the_blocks_of_the_last_stage_one_by_one(stride, dilations):
+    with torch.device("meta"):
+        plain, grid = (make_encoder("resnet50", stride, multi_grid=each) for each in (False, True))
+    assert [block.conv2.dilation for block in grid.layer4] == [(each, each) for each in dilations]
+    assert [block.conv2.padding for block in grid.layer4] == [(each, each) for each in dilations]
+    for name in ("layer1", "layer2", "layer3"):
+        assert str(getattr(grid, name)) == str(getattr(plain, name))
+    assert [(key, value.shape) for key, value in grid.state_dict().items()] == [
+        (key, value.shape) for key, value in plain.state_dict().items()
+    ]
+
+
+def test_multi_grid_keeps_the_size_of_the_map():
+    encoder = make_encoder("resnet18", 16, multi_grid=True).eval()
+    assert [block.conv1.dilation[0] for block in encoder.layer4] == [2, 4]
+    assert encoder(torch.zeros(1, 3, 64, 96))[1].shape == (1, 512, 4, 6)
+
+
 def test_only_the_layers_that_change_the_size_have_a_projection():
     names = ResNet18(16).state_dict()
     assert {name.split(".")[0] for name in names if "downsample" in name} == {"layer2", "layer3", "layer4"}
