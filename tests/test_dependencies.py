@@ -76,6 +76,11 @@ def test_every_module_has_a_layer():
     assert names <= known, f"say in LAYERS where these belong: {sorted(names - known)}"
 
 
+def test_no_module_has_two_layers():
+    named = [name for names in LAYERS for name in names]
+    assert sorted(named) == sorted(set(named))
+
+
 def test_arrows_point_inward():
     found = upward_imports(ROOT, CORE_FILES)
     assert not found, report(found)
