@@ -63,7 +63,7 @@ def by_loop(student, teacher, weigh, counts):
         ({"consistency_region": "background"}, lambda t: 1.0, lambda owner: owner < 0),
         ({"consistency_classes": "mean"}, lambda t: 1.0 / CLASSES, lambda owner: owner == owner),
     ],
-    ids=str,
+    ids=["plain", "soft confidence", "boxes", "background", "mean over classes"],
 )
 def test_consistency_against_a_loop_over_the_pixels(settings, weigh, region):
     method, batch = scl(**settings), random_batch()
