@@ -10,7 +10,6 @@ from scl_core.cutmix import cutmix
 from scl_core.data.images import IGNORE_INDEX
 from scl_core.data.pictures import PictureList
 from scl_core.distributed import from_main, global_mean, rank, sum_over_ranks
-from scl_core.ema import EmaTeacher
 from scl_core.errors import UserError
 from scl_core.losses.prototype import (
     gather_features,
@@ -30,6 +29,7 @@ from scl_core.methods.parts import (
     teacher_probs,
 )
 from scl_core.methods.prototype_start import first_prototypes, labeled_pictures, widths
+from scl_core.methods.teacher import TeacherSettings, build_teacher
 from scl_core.models.deeplabv3plus import DeepLabV3Plus
 from scl_core.models.weights import split_beside, with_beside
 from scl_core.models.wide_head import WideHeadSegmenter
@@ -41,7 +41,7 @@ PROTOTYPES = "prototypes"
 
 
 @dataclass
-class PcrConfig(StructuredSettings):
+class PcrConfig(StructuredSettings, TeacherSettings):
     name: str = setting("pcr", "The method.")
     cutmix_probability: float = setting(
         0.5, "Probability that a step's unlabeled pictures are mixed.", low=0.0, high=1.0
@@ -85,7 +85,6 @@ class PcrConfig(StructuredSettings):
         0.7, "Supervise only pixels whose class has at most this probability; empty = every pixel.", low=0.0, high=1.0
     )
     ohem_min_kept: int = setting(50000, "Pixels per labeled picture that are supervised at least, with OHEM.", low=0)
-    ema_decay: float = setting(0.99, "Decay of the teacher's average, after a warm-up.", low=0.0, high=1.0)
 
 
 class Unlabeled(NamedTuple):
@@ -116,7 +115,7 @@ class Pcr(Method):
     def __init__(self, student, config: PcrConfig, steps: int):
         student = self.own_network(student, config)
         super().__init__(student, config, steps)
-        self.teacher = EmaTeacher(student, config.ema_decay, warmup=True)
+        self.teacher = build_teacher(student, config, steps)
         num_classes, channels = widths(student)
         like = next(student.parameters())
         self.register_buffer(PROTOTYPES, like.new_zeros(num_classes, config.num_prototypes, channels).detach())
@@ -227,9 +226,13 @@ class Pcr(Method):
         return first_prototypes(self.student, pictures, tuple(self.prototypes.shape), *limits, generator)
 
     def after_step(self, step):
-        """Teacher and prototypes move; the teacher's average begins anew with the first step after the warm start."""
-        self.teacher.updates.fill_(max(0, step - 1 - int(self.config.start * self.steps)))
-        super().after_step(step)
+        """Teacher and prototypes move; the teacher is the student in the warm start, its average begins after it."""
+        alone = int(self.config.start * self.steps)
+        self.teacher.updates.fill_(max(0, step - 1 - alone))
+        if step <= alone:
+            self.teacher.restart(self.student)
+        else:
+            super().after_step(step)
         if self.received is not None:
             self.prototypes.copy_(update_prototypes(self.prototypes, *self.received, self.config.prototype_momentum))
             self.received = None

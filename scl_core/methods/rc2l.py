@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from scl_core.distributed import global_mean
-from scl_core.ema import EmaTeacher
 from scl_core.errors import UserError
 from scl_core.losses.mask_classification import (
     hungarian_match,
@@ -29,6 +28,7 @@ from scl_core.methods.region_parts import (
     term_weights,
     two_passes,
 )
+from scl_core.methods.teacher import build_teacher
 from scl_core.models.queries import QueryOutput, QuerySegmenter
 from scl_core.probe import Probe, make_probe
 from scl_core.schedule import unlabeled_factor
@@ -79,7 +79,7 @@ class Rc2l(Method):
 
     def __init__(self, student, config: Rc2lConfig, steps: int):
         super().__init__(self.own_network(student, config), config, steps)
-        self.teacher = EmaTeacher(self.student, config.ema_decay, warmup=config.ema_warmup)
+        self.teacher = build_teacher(self.student, config, steps)
 
     @classmethod
     def own_network(cls, segmenter, config):

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from scl_core.ema import EmaTeacher
 from scl_core.errors import UserError
 from scl_core.losses.region import Regions, class_regions, mask_average_pool
 from scl_core.methods.base import Method
@@ -24,6 +23,7 @@ from scl_core.methods.region_parts import (
     term_weights,
     two_passes,
 )
+from scl_core.methods.teacher import build_teacher
 from scl_core.models import SegmenterOutput
 from scl_core.probe import Probe, make_probe
 from scl_core.schedule import unlabeled_factor
@@ -55,7 +55,7 @@ class Rc2lPp(Method):
                 "method.name rc2l_pp classifies the mean feature of a region, and the network of model.encoder has no "
                 "`classifier`, a 1x1 convolution that reads its `.features`: choose another model.encoder"
             )
-        self.teacher = EmaTeacher(student, config.ema_decay, warmup=config.ema_warmup)
+        self.teacher = build_teacher(student, config, steps)
 
     @classmethod
     def smallest_forward(cls, config, train):

@@ -21,6 +21,7 @@ from scl_core.losses.region import (
 )
 from scl_core.methods.base import StepDraws
 from scl_core.methods.parts import StructuredSettings, draw_owner
+from scl_core.methods.teacher import TeacherSettings
 from scl_core.settings import setting
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ Output = TypeVar("Output", bound=tuple)
 
 
 @dataclass
-class RegionSettings(StructuredSettings):
+class RegionSettings(StructuredSettings, TeacherSettings):
     """Settings of the region terms; the paper's own weights, temperatures and distances are not known."""
 
     num_boxes: int = setting(0, "CutMix boxes of each pair; 0 = the strong pictures as they are.", low=0)
@@ -52,8 +53,6 @@ class RegionSettings(StructuredSettings):
     ramp: float = setting(
         0.3, "Share of the steps over which the unlabeled weights rise to their value.", low=0.0, high=1.0
     )
-    ema_decay: float = setting(0.99, "Decay of the teacher's average.", low=0.0, high=1.0)
-    ema_warmup: bool = setting(True, "Average over few steps first: decay min(1 - 1/(k+1), ema_decay) at update k.")
     joint_forward: bool = setting(True, "Labeled and unlabeled pictures in one pass, so batch norm sees both.")
 
     def __post_init__(self):

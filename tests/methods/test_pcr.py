@@ -197,6 +197,15 @@ def test_the_teacher_is_the_student_until_its_average_begins():
         method.student.classifier.weight.data.add_(torch.randn(new.shape))
 
 
+def test_without_a_warm_up_the_average_begins_where_the_warm_start_ends():
+    method = method_with(ema_time=0.5, ema_warmup=False)
+    for step, decay in ((1, 0.0), (2, 0.0), (3, 0.8), (4, 0.8)):
+        old, new = (network.classifier.weight.clone() for network in (method.teacher.model, method.student))
+        method.after_step(step)
+        torch.testing.assert_close(method.teacher.model.classifier.weight, decay * old + (1 - decay) * new)
+        method.student.classifier.weight.data.add_(torch.randn(new.shape))
+
+
 def test_the_papers_head_gives_both_predictors_features_twice_as_wide():
     torch.manual_seed(0)
     segmenter = build_segmenter("mobilenet_v2", CLASSES, decoder_channels=16, width=0.25)
@@ -279,4 +288,11 @@ def test_run_resumed_in_the_warm_start_equals_uninterrupted(tmp_path, capsys):
 
 
 def test_run_resumed_after_the_first_prototypes_equals_uninterrupted(tmp_path):
-    assert_resumed_equals_uninterrupted(tmp_path, method__name="pcr", method__start=0.0, method__grid=8)
+    assert_resumed_equals_uninterrupted(
+        tmp_path,
+        method__name="pcr",
+        method__start=0.0,
+        method__grid=8,
+        method__ema_time=0.5,
+        method__teacher_bn="recalibrate",
+    )

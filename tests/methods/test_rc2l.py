@@ -250,6 +250,8 @@ def test_resumed_equals_uninterrupted(tmp_path):
         method__heads=2,
         method__num_boxes=1,
         method__min_area=2,
+        method__ema_time=0.5,
+        method__teacher_bn="recalibrate",
     )
     assert {*TERMS, "supervised"} <= columns
 
