@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from scl_core.dissect import loss_boxes
-from scl_core.losses.structured import sampled_pairs, structured_consistency_loss
+from scl_core.losses.structured import draw_pairs, structured_consistency_loss, visible_pixels
 from scl_core.probe import Probe, eval_mode
 from scl_core.seeding import generator_for
 
@@ -53,6 +53,29 @@ def kept_pairs(probe: Probe, number: int, max_pairs: int, generator: torch.Gener
         len(keys.unique()),
         every,
     )
+
+
+def sampled_pairs(
+    owner: Tensor,
+    num_boxes: int,
+    num_loss_boxes: int,
+    max_pairs: int,
+    generator: torch.Generator,
+    valid: Tensor | None = None,
+) -> dict[int, Tensor]:
+    """The pairs that eq. 9 draws in one picture, `owner` int64 and `valid` bool [H, W]: the very draw of the loss.
+
+    For each box that has more pairs than `max_pairs` (the others keep all of them): int64 [2, max_pairs], places in
+    the flattened picture.
+    """
+    first, valid = num_boxes - num_loss_boxes, None if valid is None else valid[None]
+    places, counts = visible_pixels(owner[None], valid, first, num_loss_boxes)
+    boxes = enumerate(places.split(counts[0].tolist()))
+    return {
+        first + column: piece[draw_pairs(len(piece), max_pairs, generator).to(piece.device)]
+        for column, piece in boxes
+        if len(piece) ** 2 > max_pairs
+    }
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 BOX_REDUCTIONS = ("sum", "mean")
 SMALLEST_SQUARED_NORM = 1e-24
 BAND = 8192  # pixels that are computed at once on a CPU
+KEPT_BANDS = 4  # a larger box is read once more for its gradient
 TILE = 256  # pixels of one small matrix product on a GPU
 
 
@@ -47,26 +48,9 @@ def structured_consistency_loss(
     Raises ValueError for shapes that do not fit, numbers below 0, `num_loss_boxes` above `num_boxes`, a box in `owner`
     that is not below `num_boxes`, an unknown `box_reduction`.
     """
-    total, count = structured_consistency_sum(
-        student, teacher, owner, num_boxes, num_loss_boxes, max_pairs, generator, valid, box_reduction
-    )
-    return total / count.clamp(min=1)
-
-
-def structured_consistency_sum(
-    student: Tensor,
-    teacher: Tensor,
-    owner: Tensor,
-    num_boxes: int,
-    num_loss_boxes: int,
-    max_pairs: int | None = None,
-    generator: torch.Generator | Sequence[torch.Generator] | None = None,
-    valid: Tensor | None = None,
-    box_reduction: str = "sum",
-) -> tuple[Tensor, Tensor]:
-    """`structured_consistency_loss` before its mean: the sum over the pictures and their number (int64)."""
     values, _ = structured_per_box(student, teacher, owner, num_boxes, num_loss_boxes, max_pairs, generator, valid)
-    return sum_of_boxes(values, box_reduction)
+    total, count = sum_of_boxes(values, box_reduction)
+    return total / count.clamp(min=1)
 
 
 def sum_of_boxes(values: Tensor, box_reduction: str = "sum") -> tuple[Tensor, Tensor]:
@@ -103,22 +87,17 @@ def structured_per_box(
     check_shapes(student, teacher, owner, valid)
     generators = _one_per_picture(generator, len(student))
     first_box = num_boxes - num_loss_boxes
-    groups = []
     if max_pairs is None and _without_host(student.device):
-        counts, parts = _tiles(owner, valid, first_box, num_loss_boxes)
+        counts, terms = _tiles(owner, valid, first_box, num_loss_boxes)
     else:
-        places, counts = _visible_pixels(owner, valid, first_box, num_loss_boxes)
+        places, counts = visible_pixels(owner, valid, first_box, num_loss_boxes)
         rows = counts.tolist()
         if any(row[-1] for row in rows):
             raise ValueError(f"owner names a box that is not below num_boxes = {num_boxes}")
-        parts = _bands(places, rows, owner.shape[2], max_pairs)
-        groups = _box_groups(places, rows, max_pairs, generators) if max_pairs else []
+        terms = _terms(places, rows, owner.shape[2], max_pairs, generators)
     counts = counts[:, :-1]
     with torch.autocast(student.device.type, enabled=False):
-        if not groups:
-            return _EveryPair.apply(student, teacher.detach(), parts, counts), counts
-        drawn = _DrawnPairs.apply(student.flatten(2), teacher.detach().flatten(2), groups, num_loss_boxes)
-        return drawn + _EveryPair.apply(student, teacher.detach(), parts, counts) if parts else drawn, counts
+        return _SumOfTerms.apply(student, teacher.detach(), terms, counts), counts
 
 
 def cosine_similarity_matrix(probs: Tensor) -> Tensor:
@@ -133,126 +112,129 @@ def similarity_row(probs: Tensor, pixel: int) -> Tensor:
     return unit[:, pixel] @ unit
 
 
-def sampled_pairs(
-    owner: Tensor,
-    num_boxes: int,
-    num_loss_boxes: int,
-    max_pairs: int,
-    generator: torch.Generator,
-    valid: Tensor | None = None,
-) -> dict[int, Tensor]:
-    """The pairs that eq. 9 draws in one picture, `owner` int64 and `valid` bool [H, W]: the very draw of the loss.
-
-    For each box that has more pairs than `max_pairs` (the others keep all of them): int64 [2, max_pairs], places in
-    the flattened picture.
-    """
-    valid = None if valid is None else valid[None]
-    pixels, counts = _visible_pixels(owner[None], valid, num_boxes - num_loss_boxes, num_loss_boxes)
-    groups = _box_groups(pixels, counts.tolist(), max_pairs, [generator])
-    first = num_boxes - num_loss_boxes
-    return {
-        first + column: group.pixels[group.pairs[:, index]]
-        for group in groups
-        for index, column in enumerate(group.columns)
-    }
-
-
-class _Band(NamedTuple):
-    """Pixels of one box: rows of a rectangle that it nearly fills, or scattered places; few enough for the cache."""
+class _Part(NamedTuple):
+    """Some pixels of one picture: rows of a rectangle that they nearly fill, or scattered places."""
 
     picture: int
-    column: int  # which of the loss boxes
+    column: int | Tensor  # which of the loss boxes they belong to, or int64 [P], each of them
     places: tuple[slice, slice] | Tensor  # rows and columns, or int64 [P] in the flattened picture
-    shown: Tensor | None  # bool [P], None where the box shows all of them
+    shown: Tensor | None  # bool [P], None where all of them belong to the box
+    member: Tensor | None = None  # float [boxes, tiles], 1 where the tile belongs to the box; None for a single box
 
     def read(self, maps: Tensor) -> Tensor:
         """The pixels of maps [B, C, H, W]: [C, P]."""
-        if isinstance(self.places, Tensor):
-            return _take(maps[self.picture].flatten(1), self.places)
+        if isinstance(self.places, Tensor):  # unlike an index, `gather` is quick for channels-last storage, too
+            return maps[self.picture].flatten(1).gather(1, self.places.expand(maps.shape[1], -1))
         return maps[self.picture][:, *self.places].reshape(maps.shape[1], -1)
 
     def add(self, maps: Tensor, values: Tensor) -> None:
-        """Add values [C, P] to maps [B, C, H, W] in place, where `read` took them."""
+        """Add values [C, P] to maps [B, C, H, W] in place, where `read` took them; no pixel gets two that are not 0."""
         if isinstance(self.places, Tensor):
             maps[self.picture].view(len(values), -1).scatter_add_(1, self.places.expand(len(values), -1), values)
+            return
+        part = maps[self.picture][:, *self.places]
+        part.copy_(values.view_as(part)) if self.shown is None else part.add_(values.view_as(part))
+
+    def add_grams(self, grams: Tensor, stacked: Tensor) -> None:
+        """Add the Gram matrix of `stacked` [2C, P] to `grams` [2C, 2C]; those of tiles to [boxes, 2C, 2C]."""
+        if self.member is None:
+            grams.addmm_(stacked, stacked.T)
         else:
-            part = maps[self.picture][:, *self.places]
-            part.add_(values.view_as(part))
-
-    def add_grams(self, grams: Tensor, stacked: Tensor) -> None:
-        """Add the Gram matrix of `stacked` [2C, P] to that of its box; grams [B, boxes, 2C, 2C]."""
-        grams[self.picture, self.column].addmm_(stacked, stacked.T)
+            tiles = _cut(stacked)
+            grams += (self.member.to(grams.dtype) @ (tiles @ tiles.mT).flatten(1)).view_as(grams)
 
     def mixed(self, mixing: Tensor, stacked: Tensor) -> Tensor:
-        """`stacked` times the matrix of its box, [C, P]; mixing [B, boxes, C, 2C]."""
-        return mixing[self.picture, self.column] @ stacked
+        """`stacked` times the matrix of its box, [C, P]; mixing [C, 2C], or [boxes, C, 2C] for tiles."""
+        if self.member is None:
+            return mixing @ stacked
+        of_tile = self.member.to(mixing.dtype).T @ mixing.flatten(1)
+        return (of_tile.view(-1, *mixing.shape[1:]) @ _cut(stacked)).transpose(0, 1).flatten(1)
 
 
-class _Tiles(NamedTuple):
-    """All pixels of one picture sorted by box, each box padded to whole tiles: sizes that the host knows in advance."""
-
-    picture: int
-    places: Tensor  # int64 [P], in the flattened picture; anything where not shown
-    shown: Tensor  # bool [P]
-    member: Tensor  # float [boxes, tiles], 1 where the tile belongs to the box
-
-    def read(self, maps: Tensor) -> Tensor:
-        """The pixels of maps [B, C, H, W]: [C, P]."""
-        return _take(maps[self.picture].flatten(1), self.places)
-
-    def add(self, maps: Tensor, values: Tensor) -> None:
-        """Add values [C, P] to maps [B, C, H, W] in place, where `read` took them."""
-        maps[self.picture].view(len(values), -1).scatter_add_(1, self.places.expand(len(values), -1), values)
-
-    def add_grams(self, grams: Tensor, stacked: Tensor) -> None:
-        """Add the Gram matrices of `stacked` [2C, P] to those of the boxes; grams [B, boxes, 2C, 2C]."""
-        tiles = self._cut(stacked)
-        grams[self.picture] += (self.member.to(grams.dtype) @ (tiles @ tiles.mT).flatten(1)).view_as(grams[0])
-
-    def mixed(self, mixing: Tensor, stacked: Tensor) -> Tensor:
-        """`stacked` times the matrix of each pixel's box, [C, P]; mixing [B, boxes, C, 2C]."""
-        of_tile = self.member.to(mixing.dtype).T @ mixing[self.picture].flatten(1)
-        return (of_tile.view(-1, *mixing.shape[2:]) @ self._cut(stacked)).transpose(0, 1).flatten(1)
-
-    def _cut(self, stacked: Tensor) -> Tensor:
-        return stacked.view(len(stacked), -1, TILE).transpose(0, 1)
+def _cut(stacked: Tensor) -> Tensor:
+    return stacked.view(len(stacked), -1, TILE).transpose(0, 1)
 
 
-class _EveryPair(torch.autograd.Function):
-    """The exact loss of each box. Only C x C matrices are kept for the gradient, which reads the pixels once more."""
+class _SumOfTerms(torch.autograd.Function):
+    """The loss of each box. The gradient is taken while the pixels are at hand, and written into one map later."""
 
     @staticmethod
-    def forward(ctx, student, teacher, parts, counts):
-        dtype = torch.promote_types(student.dtype, torch.float32)
-        half = student.shape[1]
-        grams = torch.zeros((*counts.shape, 2 * half, 2 * half), dtype=dtype, device=student.device)
-        for part in parts:
-            part.add_grams(grams, _stacked(part, student, teacher, dtype)[0])
-        cross = grams[..., :half, half:]
-        products = grams[..., :half, :half] * grams[..., half:, half:] + cross * cross.mT
-        # one pixel is as like itself in both networks: not even rounding is left of it
-        share = (counts > 1) / counts.clamp(min=1).to(dtype).square()
-        mixing = (grams[..., :half, :] + grams[..., half:, :]).roll(half, -1) * share[..., None, None]
-        ctx.parts = parts
-        ctx.save_for_backward(student, teacher, mixing)
-        return products.sum((2, 3)) * share / 2
+    def forward(ctx, student, teacher, terms, counts):
+        values = torch.zeros(
+            counts.shape, dtype=torch.promote_types(student.dtype, torch.float32), device=counts.device
+        )
+        ctx.parts, gradients = [], []
+        for term in terms:
+            value, of_parts = term.compute(student, teacher, counts[term.picture, term.columns].to(values.dtype))
+            values[term.picture, term.columns] = value
+            if ctx.needs_input_grad[0]:
+                ctx.parts += term.parts
+                gradients += of_parts
+        ctx.save_for_backward(student, *gradients)
+        return values
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_values):
-        student, teacher, mixing = ctx.saved_tensors
-        mixing = mixing * grad_values[..., None, None]
+        student, *gradients = ctx.saved_tensors
         grad_student = torch.zeros_like(student, memory_format=torch.contiguous_format)
-        for part in ctx.parts:
-            stacked, unit, inverse_norm = _stacked(part, student, teacher, mixing.dtype)
-            gradient = part.mixed(mixing, stacked)
-            along = torch.mul(gradient, unit).sum(0)
-            gradient.addcmul_(unit, along, value=-1).mul_(inverse_norm)
-            part.add(grad_student, gradient.to(student.dtype))
+        for part, gradient in zip(ctx.parts, gradients, strict=True):
+            scaled = gradient * grad_values[part.picture, part.column]
+            part.add(grad_student, scaled.to(student.dtype))
         return grad_student, None, None, None
 
 
-def _stacked(part: _Band | _Tiles, student: Tensor, teacher: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+class _EveryPair(NamedTuple):
+    """One box of which every pair counts, or all boxes of a picture at once."""
+
+    picture: int
+    columns: int | slice
+    parts: list[_Part]
+
+    def compute(self, student: Tensor, teacher: Tensor, counts: Tensor) -> tuple[Tensor, Iterator[Tensor]]:
+        """The exact loss, and by and by its gradient at the pixels of each part, [C, P]."""
+        # one pixel is as like itself in both networks: not even rounding is left of it
+        share = ((counts > 1) / counts.clamp(min=1).square())[..., None, None]
+        half = student.shape[1]
+        grams = share.new_zeros(*counts.shape, 2 * half, 2 * half)
+        kept = []
+        for part in self.parts:
+            stacked = _stacked(part, student, teacher, counts.dtype)
+            part.add_grams(grams, stacked[0])
+            kept = [*kept, stacked] if len(self.parts) <= KEPT_BANDS else []
+        cross = grams[..., :half, half:]
+        products = grams[..., :half, :half] * grams[..., half:, half:] + cross * cross.mT
+        mixing = (grams[..., :half, :] + grams[..., half:, :]).roll(half, -1) * share
+        read_again = (_stacked(part, student, teacher, counts.dtype) for part in self.parts)
+        gradients = (
+            _tangent(part.mixed(mixing, stacked), *of_student)
+            for part, (stacked, *of_student) in zip(self.parts, kept or read_again, strict=True)
+        )
+        return (products * share).sum((-2, -1)) / 2, gradients
+
+
+class _DrawnPairs(NamedTuple):
+    """Boxes of one picture whose pairs are drawn."""
+
+    picture: int
+    columns: list[int]
+    parts: list[_Part]  # a single one
+    pairs: Tensor  # int64 [2, boxes, pairs], places among the part's pixels
+
+    def compute(self, student: Tensor, teacher: Tensor, counts: Tensor) -> tuple[Tensor, Iterator[Tensor]]:
+        """The loss of each box over its pairs, and its gradient at the part's pixels, [C, P]."""
+        stacked, unit, inverse_norm = _stacked(self.parts[0], student, teacher, counts.dtype)
+        rows, half = stacked.T.contiguous(), len(unit)  # D and Q of a pixel side by side
+        first, second = (rows.index_select(0, side.flatten()) for side in self.pairs)
+        error = (first * second.roll(half, 1)).sum(1, keepdim=True) / 2
+        gradient = torch.zeros_like(rows[:, :half])
+        gradient.index_add_(0, self.pairs[0].flatten(), (second[:, :half] + second[:, half:]).mul_(error))
+        gradient.index_add_(0, self.pairs[1].flatten(), (first[:, :half] + first[:, half:]).mul_(error))
+        gradients = (_tangent(of_part.T / self.pairs.shape[2], unit, inverse_norm) for of_part in (gradient,))
+        return error.view(self.pairs.shape[1:]).square().mean(1), gradients
+
+
+def _stacked(part: _Part, student: Tensor, teacher: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
     """D above Q of a part's pixels, [2C, P], zero where the box does not show them; the student's unit and 1 / norm."""
     unit, inverse_norm = normalise(part.read(student).to(dtype))
     target, _ = normalise(part.read(teacher).to(dtype))
@@ -264,35 +246,76 @@ def _stacked(part: _Band | _Tiles, student: Tensor, teacher: Tensor, dtype: torc
     return stacked.flatten(0, 1), unit, inverse_norm
 
 
-def _bands(places: Tensor, counts: list[list[int]], width: int, max_pairs: int | None) -> list[_Band]:
-    """Cut each box of which every pair is compared into bands; `places` sorted by picture and box."""
-    bands = []
+def _tangent(gradient: Tensor, unit: Tensor, inverse_norm: Tensor) -> Tensor:
+    """The gradient by the predictions from that by their unit vectors, both [C, P]; written over the latter."""
+    along = torch.mul(gradient, unit).sum(0)
+    return gradient.addcmul_(unit, along, value=-1).mul_(inverse_norm)
+
+
+def _terms(
+    places: Tensor,
+    counts: list[list[int]],
+    width: int,
+    max_pairs: int | None,
+    generators: Sequence[torch.Generator | None],
+) -> Iterator[_EveryPair | _DrawnPairs]:
+    """The boxes of each picture in paste order, which is the order of the draws; `places` sorted by picture and box.
+
+    Drawn pairs are a term for each box on the CPU, where it fits the cache; elsewhere all boxes of a picture are one.
+    """
     pieces = iter(places.split([count for row in counts for count in row]))
-    for picture, row in enumerate(counts):
-        for column, count in enumerate(row):
-            piece = next(pieces)
-            if count > 1 and (max_pairs is None or count * count <= max_pairs):
-                bands += _bands_of_box(picture, column, piece, width)
-    return bands
+    for picture, (row, generator) in enumerate(zip(counts, generators, strict=True)):
+        drawn = []
+        for column, piece in zip(range(len(row)), pieces, strict=False):
+            if max_pairs and len(piece) ** 2 > max_pairs:
+                part = _part_of_box(picture, column, piece, width)
+                pairs = draw_pairs(len(piece), max_pairs, generator).to(places.device)
+                if part.shown is not None:  # from places among the box's pixels to those in its rectangle
+                    pairs = part.shown.nonzero().squeeze(1)[pairs]
+                drawn.append(_DrawnPairs(picture, [column], [part], pairs[:, None]))
+            elif len(piece) > 1 and max_pairs != 0:
+                yield _EveryPair(picture, column, list(_bands(_part_of_box(picture, column, piece, width))))
+        yield from [_joined(drawn)] if drawn and _without_host(places.device) else drawn
 
 
-def _bands_of_box(picture: int, column: int, places: Tensor, width: int) -> Iterator[_Band]:
+def _part_of_box(picture: int, column: int, places: Tensor, width: int) -> _Part:
     """Rectangles are read far faster than lists of places, so a box is one, unless much of it is covered."""
+    if _without_host(places.device):
+        return _Part(picture, column, places, None)
     columns = places % width
     left, right = int(columns.min()), int(columns.max()) + 1
     top, bottom = int(places[0]) // width, int(places[-1]) // width + 1
-    if (bottom - top) * (right - left) > 2 * len(places):
-        yield from (_Band(picture, column, piece, None) for piece in places.split(BAND))
+    area, shown = (bottom - top) * (right - left), None
+    if area > 2 * len(places):
+        return _Part(picture, column, places, None)
+    if area > len(places):
+        shown = torch.zeros(area, dtype=torch.bool)
+        shown[(places // width - top) * (right - left) + columns - left] = True
+    return _Part(picture, column, (slice(top, bottom), slice(left, right)), shown)
+
+
+def _bands(box: _Part) -> Iterator[_Part]:
+    """A box cut into parts of at most `BAND` pixels, or of a row."""
+    if isinstance(box.places, Tensor):
+        yield from (box._replace(places=piece) for piece in box.places.split(BAND))
         return
-    shown = None
-    if (bottom - top) * (right - left) > len(places):
-        shown = torch.zeros(bottom - top, right - left, dtype=torch.bool, device=places.device)
-        shown[places // width - top, columns - left] = True
-    rows = max(BAND // (right - left), 1)
-    for start in range(top, bottom, rows):
-        stop = min(start + rows, bottom)
-        inside = None if shown is None else shown[start - top : stop - top].flatten()
-        yield _Band(picture, column, (slice(start, stop), slice(left, right)), inside)
+    rows, columns = box.places
+    wide = columns.stop - columns.start
+    step = max(BAND // wide, 1)
+    for start in range(rows.start, rows.stop, step):
+        stop = min(start + step, rows.stop)
+        inside = slice((start - rows.start) * wide, (stop - rows.start) * wide)
+        shown = None if box.shown is None else box.shown[inside]
+        yield box._replace(places=(slice(start, stop), columns), shown=shown)
+
+
+def _joined(drawn: list[_DrawnPairs]) -> _DrawnPairs:
+    """Boxes of one picture as one term, their pixels one after the other."""
+    columns, sizes = [term.columns[0] for term in drawn], [len(term.parts[0].places) for term in drawn]
+    places = torch.cat([term.parts[0].places for term in drawn])
+    column = torch.tensor(columns).repeat_interleave(torch.tensor(sizes)).to(places.device)
+    pairs = torch.cat([term.pairs + start for term, start in zip(drawn, accumulate(sizes, initial=0), strict=False)], 1)
+    return _DrawnPairs(drawn[0].picture, columns, [_Part(drawn[0].picture, column, places, None)], pairs)
 
 
 def _without_host(device: torch.device) -> bool:
@@ -300,8 +323,8 @@ def _without_host(device: torch.device) -> bool:
     return device.type != "cpu"
 
 
-def _tiles(owner: Tensor, valid: Tensor | None, first_box: int, num_loss_boxes: int) -> tuple[Tensor, list[_Tiles]]:
-    """The counts of `_visible_pixels` and the tiles of each picture, without a number that the host has to know."""
+def _tiles(owner: Tensor, valid: Tensor | None, first_box: int, num_loss_boxes: int) -> tuple[Tensor, list[_EveryPair]]:
+    """The counts of `visible_pixels` and the tiles of each picture, without a number that the host has to know."""
     shown = owner >= first_box if valid is None else (owner >= first_box) & valid
     box = torch.where(shown, owner.long() - first_box, num_loss_boxes).clamp(max=num_loss_boxes).flatten(1)
     counts = box.new_zeros(len(box), num_loss_boxes + 1).scatter_add_(1, box, torch.ones_like(box))
@@ -315,64 +338,12 @@ def _tiles(owner: Tensor, valid: Tensor | None, first_box: int, num_loss_boxes: 
     filled = shown.new_zeros(padded.shape).scatter_(1, slots, in_order < num_loss_boxes)
     starts = torch.arange(tiles, device=box.device) * TILE
     first, size = first_slots[:, :-1, None], sizes[:, :-1, None]
-    member = ((starts >= first) & (starts < first + size)).float()
-    return counts, [_Tiles(*of_picture) for of_picture in zip(range(len(box)), padded, filled, member, strict=True)]
-
-
-class _BoxGroup(NamedTuple):
-    """Boxes of one picture whose pairs are drawn, their visible pixels packed one box after the other."""
-
-    picture: int
-    columns: list[int]  # which of the loss boxes
-    counts: list[int]  # visible pixels of each
-    pixels: Tensor  # int64 [P], places in the flattened picture, no pixel twice
-    pairs: Tensor  # int64 [2, boxes, pairs], places in the P packed pixels
-
-
-class _DrawnPairs(torch.autograd.Function):
-    """The loss over drawn pairs; the picture is read once and its gradient is written once."""
-
-    @staticmethod
-    def forward(ctx, student, teacher, groups, num_loss_boxes):
-        dtype = torch.promote_types(student.dtype, torch.float32)
-        values = student.new_zeros((len(student), num_loss_boxes), dtype=dtype)
-        gradients = []
-        for group in groups:
-            unit, inverse_norm = normalise(_take(student[group.picture], group.pixels).to(dtype))
-            target, _ = normalise(_take(teacher[group.picture], group.pixels).to(dtype))
-            value, gradient = _drawn_pairs(unit.T, target.T, group.pairs)
-            values[group.picture, group.columns] = value
-            if ctx.needs_input_grad[0]:
-                along = (gradient * unit).sum(0)
-                gradients.append(gradient.addcmul_(unit, along, value=-1).mul_(inverse_norm))
-        ctx.groups = groups
-        ctx.save_for_backward(student, *gradients)
-        return values
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad_values):
-        student, *gradients = ctx.saved_tensors
-        grad_student = torch.zeros_like(student)
-        for group, gradient in zip(ctx.groups, gradients, strict=True):
-            scaled = gradient * _spread(grad_values[group.picture, group.columns], group.counts)
-            places = group.pixels.expand(len(gradient), -1)
-            grad_student[group.picture].scatter_(1, places, scaled.to(student.dtype))
-        return grad_student, None, None, None
-
-
-def _drawn_pairs(unit: Tensor, target: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss of each box over its pairs, [boxes], and its gradient by the unit predictions [P, C], as [C, P]."""
-    channels = unit.shape[1]
-    rows = torch.cat([unit - target, unit + target], 1)  # D and Q of a pixel side by side, gathered in one go
-    first, second = rows[pairs[0].flatten()], rows[pairs[1].flatten()]
-    error = (first * second.roll(channels, 1)).sum(1, keepdim=True) / 2
-    value = error.view(pairs.shape[1:]).square().mean(1)
-    unit_first, unit_second = (side[:, :channels] + side[:, channels:] for side in (first, second))
-    gradient = torch.zeros_like(rows[:, :channels])
-    gradient.index_add_(0, pairs[0].flatten(), unit_second * error)
-    gradient.index_add_(0, pairs[1].flatten(), unit_first * error)
-    return value, gradient.T.contiguous() / pairs.shape[2]
+    member = (starts >= first) & (starts < first + size)
+    column = member.byte().argmax(1).repeat_interleave(TILE, 1)
+    parts = (
+        _Part(*of_picture) for of_picture in zip(range(len(box)), column, padded, filled, member.float(), strict=True)
+    )
+    return counts, [_EveryPair(part.picture, slice(None), [part]) for part in parts]
 
 
 def normalise(vectors: Tensor, dim: int = 0) -> tuple[Tensor, Tensor]:
@@ -382,7 +353,7 @@ def normalise(vectors: Tensor, dim: int = 0) -> tuple[Tensor, Tensor]:
     return vectors * inverse_norm.unsqueeze(dim), inverse_norm
 
 
-def _visible_pixels(owner: Tensor, valid: Tensor | None, first_box: int, num_loss_boxes: int) -> tuple[Tensor, Tensor]:
+def visible_pixels(owner: Tensor, valid: Tensor | None, first_box: int, num_loss_boxes: int) -> tuple[Tensor, Tensor]:
     """Places of the pixels that the loss boxes show, sorted by picture and box, and their numbers, [B, columns]."""
     area = max(owner.shape[1] * owner.shape[2], 1)
     shown = owner >= first_box
@@ -398,44 +369,11 @@ def _visible_pixels(owner: Tensor, valid: Tensor | None, first_box: int, num_los
     return (places - picture * area)[narrow.argsort(stable=True)], counts
 
 
-def _box_groups(
-    places: Tensor, counts: list[list[int]], max_pairs: int, generators: Sequence[torch.Generator | None]
-) -> list[_BoxGroup]:
-    """Draw pairs where a box has more than `max_pairs`, picture by picture, box by box in paste order.
-
-    On the CPU each box is a group, which fits its cache; elsewhere all boxes of a picture are one.
-    """
-    groups = []
-    pieces = iter(places.split([count for row in counts for count in row]))
-    for picture, (row, generator) in enumerate(zip(counts, generators, strict=True)):
-        of_box = [next(pieces) for _ in row]
-        wanted = [column for column, count in enumerate(row) if count * count > max_pairs]
-        for columns in [[column] for column in wanted] if places.device.type == "cpu" else [wanted] if wanted else []:
-            sizes = [row[column] for column in columns]
-            pairs = _draw_pairs(sizes, max_pairs, generator, places.device)
-            groups.append(_BoxGroup(picture, columns, sizes, torch.cat([of_box[column] for column in columns]), pairs))
-    return groups
-
-
-def _draw_pairs(counts: list[int], max_pairs: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
-    """Equally likely ordered pairs of each box's packed pixels, with replacement: int64 [2, boxes, max_pairs]."""
-    drawn = []
-    for count, start in zip(counts, accumulate(counts, initial=0), strict=False):
-        code = torch.randint(
-            count * count, (max_pairs,), generator=generator, device=generator.device if generator else None
-        )
-        drawn.append(torch.stack([code // count, code % count]) + start)
-    return torch.stack(drawn, 1).to(device)
-
-
-def _take(rows: Tensor, places: Tensor) -> Tensor:
-    """Columns `places` of [C, P]; unlike an index, `gather` is quick for planes and for channels-last storage alike."""
-    return rows.gather(1, places.expand(len(rows), -1))
-
-
-def _spread(per_box: Tensor, counts: list[int]) -> Tensor:
-    """One value per box, repeated for each of its packed pixels."""
-    return per_box.repeat_interleave(torch.tensor(counts, device=per_box.device), output_size=sum(counts))
+def draw_pairs(count: int, max_pairs: int, generator: torch.Generator | None) -> Tensor:
+    """Equally likely ordered pairs of a box's `count` pixels, with replacement: int64 [2, max_pairs]."""
+    device = generator.device if generator else None
+    code = torch.randint(count * count, (max_pairs,), generator=generator, device=device)
+    return torch.stack([code // count, code % count])
 
 
 def _one_per_picture(

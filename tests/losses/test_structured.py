@@ -8,8 +8,8 @@ from scl_core.losses.structured import (
     cosine_similarity_matrix,
     similarity_row,
     structured_consistency_loss,
-    structured_consistency_sum,
     structured_per_box,
+    sum_of_boxes,
 )
 
 BOXES = 5
@@ -69,7 +69,7 @@ def test_boxes_are_added_or_averaged_and_pictures_are_averaged():
     averaged = structured_consistency_loss(student, teacher, owner, BOXES, 3, valid=valid, box_reduction="mean")
     assert added.item() == pytest.approx(values.sum(1).mean().item())
     assert averaged.item() == pytest.approx(added.item() / 3)
-    total, count = structured_consistency_sum(student, teacher, owner, BOXES, 3, valid=valid)
+    total, count = sum_of_boxes(values)
     assert count.dtype == torch.int64 and (total / count).item() == pytest.approx(added.item())
 
 
@@ -100,15 +100,17 @@ def test_no_gradient_for_the_teacher_or_outside_the_boxes():
     assert (student.grad.movedim(1, -1)[~compared] == 0).all() and (student.grad.movedim(1, -1)[compared] != 0).any()
 
 
+@pytest.mark.parametrize("max_pairs", [None, 20])
 @pytest.mark.parametrize("masked", [False, True])
-def test_the_tiles_of_a_gpu_give_the_same(monkeypatch, masked):
+def test_the_way_of_a_gpu_gives_the_same(monkeypatch, masked, max_pairs):
     student, teacher, owner, valid = random_case(size=12)
     monkeypatch.setattr(structured, "TILE", 8)
     results = []
     for tiles in (False, True):
         monkeypatch.setattr(structured, "_without_host", lambda device, tiles=tiles: tiles)
         probs = student.clone().requires_grad_()
-        values, visible = structured_per_box(probs, teacher, owner, BOXES, 4, valid=valid if masked else None)
+        mask = valid if masked else None
+        values, visible = structured_per_box(probs, teacher, owner, BOXES, 4, max_pairs, seeded(1), mask)
         (values * torch.arange(1, 5)).sum().backward()
         results.append((values, visible, probs.grad))
     assert len(set(results[0][1][0].tolist())) > 1, "boxes of different sizes, so that padding matters"
@@ -191,10 +193,10 @@ def test_a_draw_belongs_to_its_generator_whatever_the_batch():
 
 def test_a_box_with_more_pairs_than_an_int32_holds():
     count = 70_000
-    drawn = structured._draw_pairs([count], 9000, seeded(), torch.device("cpu"))
-    assert drawn.dtype == torch.int64 and drawn.shape == (2, 1, 9000)
+    drawn = structured.draw_pairs(count, 9000, seeded())
+    assert drawn.dtype == torch.int64 and drawn.shape == (2, 9000)
     assert drawn.min() >= 0 and drawn.max() < count
-    assert torch.allclose(drawn.double().mean((1, 2)) / count, torch.full((2,), 0.5, dtype=torch.float64), atol=0.01)
+    assert torch.allclose(drawn.double().mean(1) / count, torch.full((2,), 0.5, dtype=torch.float64), atol=0.01)
     probs = torch.rand(1, 3, 200, 350).softmax(1)
     loss = structured_consistency_loss(
         probs, probs.flip(1), torch.zeros(1, 200, 350, dtype=torch.long), 1, 1, 9000, seeded()
