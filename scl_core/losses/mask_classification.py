@@ -5,7 +5,6 @@ the Hungarian algorithm, on a cost whose sums over pixels are segment sums, O(N 
 """
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -56,6 +55,8 @@ def hungarian_match(cost: Tensor, present: Tensor) -> Tensor:
     `cost` [B, K, N], `present` bool [B, K]; absent regions have 0. Raises ValueError when a picture has more regions
     than there are queries. A cost that is not finite counts as 0: the losses tell of it.
     """
+    from scipy.optimize import linear_sum_assignment  # here, because every training imports this file and few need it
+
     match = torch.zeros(present.shape, dtype=torch.int64)
     rows_of, costs = present.cpu(), cost.detach().cpu().double().nan_to_num(0.0, 0.0, 0.0)
     for picture, there in enumerate(rows_of):

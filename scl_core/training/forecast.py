@@ -142,6 +142,11 @@ class LiveBytes(TorchDispatchMode):
         self.live = self.gradients = self.peak = 0
         self.known: set[int] = set()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """What torch asks its modes; True would import the compiler to keep it out, more than a second."""
+        return False
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(out):

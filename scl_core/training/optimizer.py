@@ -1,7 +1,34 @@
 """The optimizer and its state as plain tensors, ready for a checkpoint without pickle."""
 
+from inspect import unwrap
+
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+class WithoutCompiler:
+    """Torch's wrappers keep its compiler out of an optimizer, and import it to do so: more than a second of a start.
+
+    The methods under the wrappers are the same; nothing here is ever compiled.
+    """
+
+    add_param_group = unwrap(Optimizer.add_param_group)
+    zero_grad = unwrap(Optimizer.zero_grad)
+    state_dict = unwrap(Optimizer.state_dict)
+    load_state_dict = unwrap(Optimizer.load_state_dict)
+
+
+class SGD(WithoutCompiler, torch.optim.SGD):
+    """`torch.optim.SGD`."""
+
+    step = torch.no_grad()(unwrap(torch.optim.SGD.step))
+
+
+class AdamW(WithoutCompiler, torch.optim.AdamW):
+    """`torch.optim.AdamW`."""
+
+    step = torch.no_grad()(unwrap(torch.optim.AdamW.step))
 
 
 def build_optimizer(module: nn.Module, train) -> torch.optim.Optimizer:
@@ -19,8 +46,8 @@ def build_optimizer(module: nn.Module, train) -> torch.optim.Optimizer:
     ]
     groups = [group for group in groups if group["params"]]
     if train.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=train.learning_rate, betas=(train.momentum, 0.999), fused=True)
-    return torch.optim.SGD(groups, lr=train.learning_rate, momentum=train.momentum, fused=True)
+        return AdamW(groups, lr=train.learning_rate, betas=(train.momentum, 0.999), fused=True)
+    return SGD(groups, lr=train.learning_rate, momentum=train.momentum, fused=True)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
