@@ -1,11 +1,12 @@
-# make app: install and start the app.   make test: install and run every test.   PYTHON=... chooses the interpreter.
+# make app: install and start the app.   make test: install and run every test.   make bench: measure.   PYTHON=... chooses the interpreter.
 PYTHON ?=
 PORT ?= 8501
 TESTS ?=
+BENCH ?=
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: setup setup-dev app test lint format python
+.PHONY: setup setup-dev app test bench lint format python
 
 setup: .venv/setup.done
 
@@ -20,6 +21,10 @@ app: setup
 test: setup-dev
 	@.ci/chromium
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=15 $(TESTS)
+
+bench: setup-dev
+	@.ci/chromium
+	@$(BIN)/python -m experiments.benchmarks $(BENCH)
 
 lint: setup-dev
 	$(BIN)/python -m ruff check .

@@ -100,6 +100,20 @@ def measure(options, folder: Path) -> dict:
     }
 
 
+def table(found: dict) -> str:
+    """The numbers as a table in Markdown."""
+    rows = {
+        "plain loop, one tile at a time": found["plain_seconds"],
+        "`scl_core.inference`": found["seconds"],
+        "the same with freed memory kept, as in `evaluate`": found["seconds_memory_kept"],
+    }
+    lines = [f"mobilenet_v2, {found['size']}, {found['protocol']}, {found['threads']} threads", ""]
+    lines += ["| evaluation of one picture | seconds |", "|---|---|"]
+    lines += [f"| {name} | {seconds:.2f} |" for name, seconds in rows.items()]
+    difference = f"{found['largest_difference']:.1e} of logits up to {found['largest_logit']:.1f}"
+    return "\n".join([*lines, "", f"Ratio {found['ratio']:.2f}; largest difference {difference}."])
+
+
 def main() -> None:
     """Print the table and write the numbers where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -112,16 +126,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = measure(options, Path(folder))
-    print(f"{date.today()}  {platform.machine()}, {options.threads} threads, torch {torch.__version__}, mobilenet_v2")
-    print(f"{found['size']}, {found['protocol']}")
-    print("| evaluation of one picture | seconds |\n|---|---|")
-    print(f"| plain loop, one tile at a time | {found['plain_seconds']:.2f} |")
-    print(f"| scl_core.inference | {found['seconds']:.2f} |")
-    print(f"| the same with freed memory kept, as in `evaluate` | {found['seconds_memory_kept']:.2f} |")
-    print(
-        f"ratio {found['ratio']:.2f}; largest difference {found['largest_difference']:.1e} of logits up to "
-        f"{found['largest_logit']:.1f}"
-    )
+    print(f"{date.today()}  {platform.machine()}, torch {torch.__version__}\n{table(found)}")
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -1,11 +1,11 @@
-"""How fast a folder of many long runs is listed:  python -m experiments.benchmarks.listing [RUNS] [STEPS]"""
+"""How fast many long runs are listed:  python -m experiments.benchmarks.listing [--runs 200] [--steps 10000]"""
 
+import argparse
 import json
 import os
 import platform
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from datetime import date
@@ -57,18 +57,34 @@ def measure(root: Path) -> dict[str, list[float]]:
     return found
 
 
-def main(arguments: list[str]) -> None:
-    given = [int(word) for word in arguments]
-    count, steps = given + [RUNS, STEPS][len(given) :]
+def spread(seconds: list[float]) -> dict[str, float]:
+    """Their median and 95th percentile."""
+    ordered = sorted(seconds)
+    return {"median": statistics.median(ordered), "p95": ordered[int(0.95 * (len(ordered) - 1))]}
+
+
+def table(found: dict) -> str:
+    """The numbers as a table in Markdown."""
+    looks = [(name, times) for name, times in found.items() if isinstance(times, dict)]
+    lines = [f"| {found['runs']} runs of {found['steps']:,} steps | median, s | 95th percentile, s |", "|---|---|---|"]
+    return "\n".join(lines + [f"| {name} | {times['median']:.3f} | {times['p95']:.3f} |" for name, times in looks])
+
+
+def main() -> None:
+    """Print the table and write the numbers where asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--out", type=Path, help="write the numbers as JSON")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        make_runs(Path(folder), count, steps)
-        print(
-            f"{date.today()}  {platform.machine()}, python {platform.python_version()}: {count} runs of {steps} steps"
-        )
-        for what, seconds in measure(Path(folder)).items():
-            worst = sorted(seconds)[int(0.95 * (len(seconds) - 1))]
-            print(f"{what:<16} median {statistics.median(seconds):.3f} s, 95th percentile {worst:.3f} s")
+        make_runs(Path(folder), options.runs, options.steps)
+        looks = {name: spread(seconds) for name, seconds in measure(Path(folder)).items()}
+    found = {"runs": options.runs, "steps": options.steps} | looks
+    print(f"{date.today()}  {platform.machine()}, python {platform.python_version()}\n{table(found)}")
+    if options.out:
+        options.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

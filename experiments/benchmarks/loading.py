@@ -115,6 +115,15 @@ def pools(options, folder: Path) -> dict[str, float]:
     }
 
 
+def index_by_files(files: int, folder: Path) -> dict[str, float]:
+    """Median seconds to open folders of growing size."""
+    found = {}
+    for count in (files // 8, files // 4, files // 2, files):
+        config = write_pool(folder / str(count), count)
+        found[str(count)] = statistics.median(timed(lambda config=config: open_data(config)) for _ in range(3))
+    return found
+
+
 def measure(options) -> dict[str, float]:
     """All numbers of the table."""
     torch.set_num_threads(options.threads)
@@ -127,7 +136,8 @@ def measure(options) -> dict[str, float]:
         "ratio": found["step_seconds"] / batch,
     }
     with tempfile.TemporaryDirectory() as folder:
-        return found | pools(options, Path(folder))
+        found |= pools(options, Path(folder))
+        return found | {"index_by_files": index_by_files(options.files, Path(folder))}
 
 
 def table(found: dict) -> str:
@@ -145,6 +155,16 @@ def table(found: dict) -> str:
         f"a batch decoded from {found['files']:,} files": f"{ms['large']:.0f} ms",
     }
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+
+
+def figures(found: dict) -> dict:
+    """Seconds to index a folder against the files in it."""
+    import plotly.graph_objects as go
+
+    points = sorted((int(count), seconds) for count, seconds in found["index_by_files"].items())
+    figure = go.Figure(go.Scatter(x=[a for a, _ in points], y=[b for _, b in points], mode="lines+markers"))
+    figure.update_xaxes(title="unlabeled files", rangemode="tozero").update_yaxes(title="seconds", rangemode="tozero")
+    return {"index_against_pool": figure.update_layout(height=320, margin={"t": 20})}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What a step of each method costs here, side by side:  python -m experiments.benchmarks.methods [METHOD]..."""
+"""What a step of each method costs here:  python -m experiments.benchmarks.methods [METHOD]... [--out FILE]"""
 
 import json
 import resource
@@ -101,16 +101,28 @@ def measure_alone(name: str) -> Cost:
     return Cost(**json.loads(done.stdout.splitlines()[-1]))
 
 
+def table(found: dict) -> str:
+    """One line for each method."""
+    names = [field.name for field in fields(Cost)]
+    lines = ["| " + " | ".join(name.replace("_", " ") for name in names) + " |", "| --- " * len(names) + "|"]
+    return "\n".join(lines + ["| " + " | ".join(str(row[name]) for name in names) + " |" for row in found["rows"]])
+
+
 def main(words: list[str]) -> None:
     if words[:1] == ["--one"]:
         cost = measure(words[1])
         cost.peak_mib = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         print(json.dumps(asdict(cost)))
         return
-    print("| " + " | ".join(field.name.replace("_", " ") for field in fields(Cost)) + " |")
-    print("| --- " * len(fields(Cost)) + "|")
-    for name in words or METHODS:
-        print("| " + " | ".join(map(str, asdict(measure_alone(name)).values())) + " |", flush=True)
+    out = words.pop(words.index("--out") + 1) if "--out" in words else None
+    names = [word for word in words if word != "--out"]
+    rows = []
+    for name in names or METHODS:
+        rows.append(asdict(measure_alone(name)))
+        print(rows[-1], flush=True)
+    print(table({"rows": rows}))
+    if out:
+        Path(out).write_text(json.dumps({"rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy reads it: the number is for one core
 
 import argparse
+import json
 import platform
 import statistics
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.benchmarks.machine import processor_name
 from scl_core.data.scenes import CLASS_NAMES, draw_scene
 
 
@@ -32,32 +34,38 @@ def class_shares(height: int, width: int, pictures: int) -> tuple[np.ndarray, np
     return counts.sum(axis=0) / counts.sum(), (counts > 0).mean(axis=0)
 
 
-def processor_name() -> str:
-    """The processor as the system names it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+def measure(size: tuple[int, int] = (128, 256), pictures: int = 100, repeats: int = 5) -> dict:
+    """Pictures per second of each repeat, and of every class its percent of the pixels and of the pictures."""
+    pictures_per_second(*size, 10, 0)
+    rates = [pictures_per_second(*size, pictures, k * pictures) for k in range(repeats)]
+    shares = zip(CLASS_NAMES, *class_shares(*size, pictures), strict=True)
+    classes = {name: [round(100 * float(pixels), 2), round(100 * float(seen))] for name, pixels, seen in shares}
+    return {"size": list(size), "pictures": pictures, "rates": rates, "classes": classes}
+
+
+def table(found: dict) -> str:
+    """The median rate, and the share of every class."""
+    rates, (height, width) = found["rates"], found["size"]
+    spread = f"median of {len(rates)} repeats of {found['pictures']}; {min(rates):.0f} to {max(rates):.0f}"
+    lines = [f"{height} x {width}: {statistics.median(rates):.0f} pictures/s ({spread})", ""]
+    lines += ["| class | % of pixels | in % of pictures |", "|---|---|---|"]
+    return "\n".join(lines + [f"| {name} | {a:.2f} | {b} |" for name, (a, b) in found["classes"].items()])
 
 
 def main() -> None:
-    """Print the median rate over the repeats, then the share of every class."""
+    """Print the table, and write the numbers where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--height", type=int, default=128)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--pictures", type=int, default=100, help="pictures per repeat")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="write the numbers as JSON")
     options = parser.parse_args()
-    size = (options.height, options.width)
-    pictures_per_second(*size, 10, 0)
-    rates = [pictures_per_second(*size, options.pictures, k * options.pictures) for k in range(options.repeats)]
+    found = measure((options.height, options.width), options.pictures, options.repeats)
     print(f"{date.today()}  {processor_name()}, one core, Python {platform.python_version()}, numpy {np.__version__}")
-    print(
-        f"{size[0]}x{size[1]}: {statistics.median(rates):.0f} pictures/s (median of {options.repeats} repeats of "
-        f"{options.pictures}; {min(rates):.0f} to {max(rates):.0f})"
-    )
-    for name, pixels, presence in zip(CLASS_NAMES, *class_shares(*size, options.pictures), strict=True):
-        print(f"  {name:13s} {100 * pixels:5.2f} % of pixels, in {100 * presence:3.0f} % of pictures")
+    print(table(found))
+    if options.out:
+        options.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

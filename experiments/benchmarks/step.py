@@ -3,14 +3,13 @@
 For each method the bare passes (the same forwards and backwards of the same networks on the same pictures, no losses,
 augmentation or teacher update) against the real step, alternating, medians; where the rest goes; memory. Options that
 are settings (--data.height 360 --model.encoder resnet50 --device cuda) hold for all methods; others are --repeats 5,
---out FILE.json and --figure FILE.html.
+--out FILE.json and --figure FILE.png.
 """
 
 import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -19,7 +18,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from experiments.benchmarks.scenes import processor_name
+from experiments.benchmarks.machine import processor_name
 from scl_core import distributed
 from scl_core.allocator import keep_freed_memory
 from scl_core.config import RunConfig, load_config
@@ -168,43 +167,54 @@ def peak_bytes(step: Step) -> int:
     return forecast_method(step.method, step.config, step.source, 1).peak
 
 
-def draw(rows: list[dict], file: Path) -> None:
+HEADER = "| method | bare passes, ms | step, ms | step / bare | pictures/s | memory, MB |\n|---|---|---|---|---|---|"
+
+
+def line(row: dict) -> str:
+    """One method's line of the table."""
+    return (
+        f"| {row['method']} | {1e3 * row['bare_seconds']:.0f} | {1e3 * row['step_seconds']:.0f} | {row['ratio']:.2f} | "
+        f"{row['images_per_second']:.1f} | {row['memory_bytes'] / 1e6:.0f} |"
+    )
+
+
+def table(found: dict) -> str:
+    """All methods in Markdown."""
+    return "\n".join([HEADER, *map(line, found["rows"])])
+
+
+def figures(found: dict) -> dict:
     """A bar for each method: where the time of a step goes."""
     import plotly.graph_objects as go
 
-    names = list(rows[0]["anatomy"])
-    bars = [
-        go.Bar(name=n, y=[r["method"] for r in rows], x=[r["anatomy"][n] for r in rows], orientation="h") for n in names
-    ]
-    figure = go.Figure(bars).update_layout(barmode="stack", xaxis_title="seconds a step", template="plotly_white")
-    write: Callable = figure.write_html if file.suffix == ".html" else figure.write_image
-    write(file)
+    rows = found["rows"]
+    names, labels = list(rows[0]["anatomy"]), [row["method"] for row in rows]
+    bars = [go.Bar(name=n, y=labels, x=[r["anatomy"][n] for r in rows], orientation="h") for n in names]
+    figure = go.Figure(bars).update_layout(barmode="stack", xaxis_title="seconds a step")
+    figure.update_layout(height=140 + 30 * len(rows), margin={"t": 20}, legend={"traceorder": "normal"})
+    return {"anatomy": figure.update_yaxes(autorange="reversed")}
 
 
 def main(arguments: list[str]) -> None:
     given = dict(zip(arguments[::2], arguments[1::2], strict=True))
     methods = given.pop("--methods", ",".join(METHODS)).split(",")
-    repeats, out, figure = int(given.pop("--repeats", "5")), given.pop("--out", None), given.pop("--figure", None)
+    repeats, out, drawing = int(given.pop("--repeats", "5")), given.pop("--out", None), given.pop("--figure", None)
     settings = {key.removeprefix("--"): value for key, value in given.items()}
     keep_freed_memory()
     torch.set_num_threads(int(settings.get("train.threads", torch.get_num_threads())))
     rows = []
-    print(f"{date.today()}  {processor_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print("method         bare ms   step ms  ratio  images/s  memory MB")
+    print(f"{date.today()}  {processor_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}\n{HEADER}")
     for name in methods:
         defaults = {"model.width": 1.0, "train.workers": 0, "data.unlabeled": 40}
         rows.append(measure(load_config([PRESETS / f"{name}.yaml"], defaults | settings), repeats))
-        row = rows[-1]
-        print(
-            f"{name:13s} {1e3 * row['bare_seconds']:8.0f}  {1e3 * row['step_seconds']:8.0f}  {row['ratio']:5.2f}  "
-            f"{row['images_per_second']:8.1f}  {row['memory_bytes'] / 1e6:9.0f}",
-            flush=True,
-        )
+        print(line(rows[-1]), flush=True)
+    found = {"settings": settings, "threads": torch.get_num_threads(), "rows": rows}
     if out:
-        about = {"date": str(date.today()), "processor": processor_name(), "settings": settings}
-        Path(out).write_text(json.dumps(about | {"rows": rows}, indent=1) + "\n")
-    if figure:
-        draw(rows, Path(figure))
+        Path(out).write_text(json.dumps(found, indent=1) + "\n")
+    if drawing:
+        from experiments.picture import save_picture
+
+        save_picture(figures(found)["anatomy"], Path(drawing))
 
 
 if __name__ == "__main__":

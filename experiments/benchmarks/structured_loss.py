@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from experiments.benchmarks.machine import processor_name
 from experiments.benchmarks.plain_sampled import plain_sampled_loss
-from experiments.benchmarks.scenes import processor_name
 from scl_core.allocator import keep_freed_memory
 from scl_core.losses import consistency_loss, structured_consistency_loss
 
@@ -120,9 +120,32 @@ def table(result: dict) -> str:
     first, second = result["boxes"], result["boxes, freed memory kept"]
     lines += [f"| {name}{'' if '/' in name else ', ms'} | {first[name]} | {second[name]} |" for name in first]
     lines += ["", "| pixels of one region | ms | MB above the inputs |", "|---|---|---|"]
-    sizes = sorted({*result["whole"], *result["memory"]})
-    lines += [f"| {size:,} | {result['whole'].get(size, '')} | {result['memory'].get(size, '')} |" for size in sizes]
+    sizes = sorted({*result["whole"], *result["memory"]}, key=int)
+    lines += [
+        f"| {int(size):,} | {result['whole'].get(size, '')} | {result['memory'].get(size, '')} |" for size in sizes
+    ]
     return "\n".join(lines)
+
+
+def figures(result: dict) -> dict:
+    """Time and memory of one region against its pixels, on logarithmic axes."""
+    import plotly.graph_objects as go
+
+    named = {"loss_against_pixels": ("whole", "ms, forward and backward"), "memory_against_pixels": ("memory", "MB")}
+    drawn = {}
+    for name, (key, unit) in named.items():
+        pixels = [int(size) for size in result[key]]
+        figure = go.Figure(go.Scatter(x=pixels, y=list(result[key].values()), mode="lines+markers"))
+        figure.update_xaxes(type="log", title="pixels of the region").update_yaxes(type="log", title=unit)
+        drawn[name] = figure.update_layout(height=320, margin={"t": 20})
+    return drawn
+
+
+def measure(clock: str = "wall", repeats: int = 9) -> dict:
+    """Every number of the table; afterwards this process keeps freed memory."""
+    result: dict = {"clock": clock, "memory": memory_of_box(), "boxes": time_of_boxes(clock, repeats)}
+    keep_freed_memory()
+    return result | {"boxes, freed memory kept": time_of_boxes(clock, repeats), "whole": time_of_whole(clock, repeats)}
 
 
 def main() -> None:
@@ -135,12 +158,9 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     hardware = f"{processor_name()}, {options.threads} threads, torch {torch.__version__}"
-    timing = (options.clock, options.repeats)
-    result: dict = {"date": str(date.today()), "hardware": hardware, "clock": options.clock}
-    result |= {"memory": memory_of_box(), "boxes": time_of_boxes(*timing)}
-    keep_freed_memory()
-    result |= {"boxes, freed memory kept": time_of_boxes(*timing), "whole": time_of_whole(*timing)}
-    print(f"{result['date']}  {hardware}, {options.clock} clock\n\n{table(result)}")
+    print(f"{date.today()}  {hardware}, {options.clock} clock\n")
+    result = measure(options.clock, options.repeats)
+    print(table(result))
     if options.out:
         options.out.write_text(json.dumps(result, indent=2) + "\n")
 

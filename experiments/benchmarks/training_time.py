@@ -29,13 +29,24 @@ def measure(config: str, settings: list[str]) -> tuple[list[float], int]:
         return [row["seconds"] for row in rows[WARM_UP:]], status["steps"]
 
 
+def table(found: dict) -> str:
+    """The median, the slowest, and what a whole run takes."""
+    whole = found["median"] * found["steps"] / 60
+    return (
+        "| preset | median, s a step | slowest, s | steps | whole run, min |\n|---|---|---|---|---|\n"
+        f"| {found['config']} | {found['median']:.3f} | {found['slowest']:.3f} | {found['steps']} | {whole:.0f} |"
+    )
+
+
 def main(arguments: list[str]) -> None:
     config = arguments.pop(0) if arguments and not arguments[0].startswith("--") else USUAL
-    seconds, steps = measure(config, arguments)
-    middle = statistics.median(seconds)
-    print(f"{date.today()}  {platform.machine()}, python {platform.python_version()}  {config}")
-    whole = f"{steps} steps: about {middle * steps / 60:.0f} min"
-    print(f"median {middle:.3f} s a step, slowest {max(seconds):.3f} s; {whole}")
+    given = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    out = given.pop("--out", None)
+    seconds, steps = measure(config, [word for pair in given.items() for word in pair])
+    found = {"config": config, "median": statistics.median(seconds), "slowest": max(seconds), "steps": steps}
+    print(f"{date.today()}  {platform.machine()}, python {platform.python_version()}\n{table(found)}")
+    if out:
+        Path(out).write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,180 @@
+"""How fast the app answers in a real browser:  python -m experiments.benchmarks.app [--actions 30] [--interactions 300]
+
+A run on drawn scenes of 256 x 512, one server, one Chromium. Each action is timed in the page, from the event to its
+answer, once the network has run; the server's memory is read over the interactions; then ten visitors click at once.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import date
+from itertools import cycle
+from pathlib import Path
+
+import psutil
+
+from experiments.benchmarks.browser import ROOT, answer, browsing, open_page, serving, start_click, start_key
+from scl_core.cutmix import box_owner, sample_boxes
+from scl_core.restore import run_config
+from scl_core.seeding import generator_for
+
+HEIGHT, WIDTH, VISITORS = 256, 512, 10
+STEP, PAIR = 2, 1  # what the pages show at first
+SETTINGS = {
+    "data.height": HEIGHT,
+    "data.width": WIDTH,
+    "data.labeled": 2,
+    "data.unlabeled": 6,
+    "data.val": 1,
+    "data.test": 1,
+    "train.steps": 2,
+    "train.batch_labeled": 2,
+    "train.batch_unlabeled": 2,
+    "train.threads": 1,
+}
+LOOK = f"run=bench&step={STEP}&pair={PAIR}"
+
+
+def train_run(runs: Path) -> Path:
+    """Two steps on scenes of 256 x 512 by the real command."""
+    options = [word for key, value in SETTINGS.items() for word in (f"--{key}", str(value))]
+    command = [sys.executable, "-m", "scl_core.train", "--config", "experiments/scenes/scl.yaml", *options]
+    done = subprocess.run(
+        [*command, "--run_dir", str(runs / "bench"), "--device", "cpu"], cwd=ROOT, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr.strip())
+    return runs / "bench"
+
+
+def pixels_by_box(run: Path) -> list[list[tuple[int, int]]]:
+    """Of each of the loss boxes that show most, some pixels as (row, column), by the functions that drew the boxes."""
+    config = run_config(run)
+    method, draw = config.method, generator_for(config.seed, STEP, PAIR, "boxes")
+    boxes = sample_boxes(HEIGHT, WIDTH, method.num_boxes, method.total_area, method.area_mode, draw)
+    owner = box_owner(boxes, HEIGHT, WIDTH)
+    in_loss = range(len(boxes))[-(method.num_loss_boxes or len(boxes)) :]
+    places = [(owner == number).nonzero().tolist() for number in in_loss]
+    largest = sorted(places, key=len, reverse=True)[:4]
+    return [[tuple(shown[k * len(shown) // 50]) for k in range(1, 50)] for shown in largest]
+
+
+def first_pages(context, address: str, count: int) -> Iterator[float]:
+    """A visitor opens the first page, with the app's scripts in the browser's cache and the server warm."""
+    for _ in range(count):
+        page = context.new_page()
+        yield open_page(page, address)
+        page.close()
+
+
+def slider_moves(page, address: str, count: int) -> Iterator[float]:
+    """The area of the boxes changes by a key on its slider: new boxes, their pictures, numbers and losses."""
+    open_page(page, f"{address}/cutmix?{LOOK}&what_if=true")
+    slider = page.get_by_role("slider", name="Total area")
+    slider.wait_for()
+    for number in range(count):
+        start_key(page, slider, "ArrowRight" if number % 8 < 4 else "ArrowLeft", "Covered by boxes")
+        yield answer(page)
+
+
+def open_viewer(page, address: str):
+    """The picture of the Similarity page."""
+    open_page(page, f"{address}/similarity?{LOOK}")
+    viewer = page.get_by_role("application")
+    viewer.wait_for()
+    page.wait_for_timeout(500)
+    return viewer
+
+
+def clicks(page, address: str, places: list[tuple[int, int]], count: int, whole: bool) -> Iterator[float]:
+    """Pixels are clicked one after another; the answer is the similarity map, or with `whole` the page's end."""
+    viewer, wanted = open_viewer(page, address), cycle(places)
+    for number in range(count + 1):
+        start_click(viewer, (HEIGHT, WIDTH), next(wanted), whole)
+        seconds = answer(page)
+        if number:  # the first click may take the page to another box
+            yield seconds
+
+
+def visitors(context, address: str, boxes: list, rounds: int) -> Iterator[float]:
+    """Ten pages are open; in each round every one has a pixel of its own clicked at the same moment."""
+    pages = [context.new_page() for _ in range(VISITORS)]
+    viewers = [open_viewer(page, address) for page in pages]
+    for turn in range(rounds):
+        for number, viewer in enumerate(viewers):
+            box = boxes[number % len(boxes)]
+            start_click(viewer, (HEIGHT, WIDTH), box[(7 * turn + number) % len(box)])
+        seconds = [answer(page) for page in pages]
+        if turn:
+            yield from seconds
+    for page in pages:
+        page.close()
+
+
+def spread(seconds: list[float]) -> dict:
+    """Number, median, 95th percentile and the slowest."""
+    ordered = sorted(seconds)
+    at = min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))
+    return {"n": len(ordered), "median": statistics.median(ordered), "p95": ordered[at], "slowest": ordered[-1]}
+
+
+def memory_over(act: Callable[[int], Iterator[float]], server: psutil.Process, interactions: int) -> dict:
+    """Resident MB of the server every tenth of the interactions, and what the last has above the first."""
+    steps = max(1, interactions // 10)
+    read = [server.memory_info().rss / 2**20]
+    for number, _ in enumerate(act(interactions), start=1):
+        if number % steps == 0:
+            read.append(server.memory_info().rss / 2**20)
+    return {"interactions": interactions, "mb": [round(mb, 1) for mb in read], "grown_mb": round(read[-1] - read[0], 1)}
+
+
+def measure(actions: int = 30, interactions: int = 300) -> dict:
+    """Seconds of every action and the server's memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        runs = Path(folder) / "runs"
+        boxes = pixels_by_box(train_run(runs))
+        one_from_each = [place for places in zip(*boxes, strict=True) for place in places]
+        with serving(runs) as (address, server), browsing() as context:
+            page = context.new_page()
+            list(clicks(page, address, one_from_each, 4, True))  # everything runs once
+            found = {
+                "first page": list(first_pages(context, address, actions)),
+                "box slider": list(slider_moves(page, address, actions + 1))[1:],
+                "another box": list(clicks(page, address, one_from_each, actions, True)),
+                "pixel to its map": list(clicks(page, address, boxes[0], actions, False)),
+                "pixel, whole page": list(clicks(page, address, boxes[0], actions, True)),
+            }
+            memory = memory_over(lambda n: clicks(page, address, one_from_each, n, False), server, interactions)
+            found["ten visitors"] = list(visitors(context, address, boxes, 1 + -(-actions // VISITORS)))
+    return {"actions": {name: spread(seconds) for name, seconds in found.items()}, "memory": memory}
+
+
+def table(found: dict) -> str:
+    """Median and 95th percentile of every action, and the memory."""
+    lines = ["| action, pair of 256 x 512 | n | median, s | 95th percentile, s | slowest, s |", "|---|---|---|---|---|"]
+    for name, times in found["actions"].items():
+        lines.append(f"| {name} | {times['n']} | {times['median']:.2f} | {times['p95']:.2f} | {times['slowest']:.2f} |")
+    memory = found["memory"]
+    grown = f"{memory['mb'][0]:.0f} MB before and {memory['mb'][-1]:.0f} MB after {memory['interactions']} interactions"
+    return "\n".join([*lines, "", f"Server's memory: {grown}."])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--actions", type=int, default=30)
+    parser.add_argument("--interactions", type=int, default=300, help="over which the server's memory is read")
+    parser.add_argument("--out", type=Path, help="write the numbers as JSON")
+    options = parser.parse_args()
+    found = measure(options.actions, options.interactions)
+    print(f"{date.today()}  {platform.machine()}, python {platform.python_version()}\n{table(found)}")
+    if options.out:
+        options.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
