@@ -73,7 +73,7 @@ def browsing() -> Iterator:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=list(QUIET_CHROMIUM))
         context = browser.new_context(viewport=SIZE)
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(120_000)
         yield context
         browser.close()
 
@@ -105,4 +105,4 @@ def start_key(page: Page, slider: Locator, key: str, metric: str) -> None:
 
 def answer(page: Page) -> float:
     """Seconds from the last `start_...` of this page to its answer."""
-    return page.evaluate("Promise.race([window.answered, new Promise((_, no) => setTimeout(() => no('none'), 60000))])")
+    return page.evaluate("Promise.race([window.answered, new Promise((_, no) => setTimeout(() => no('none'), 120000))])")
