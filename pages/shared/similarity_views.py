@@ -115,10 +115,8 @@ def show_matrices(probe: Probe, number: int, names: tuple[str, ...], first: Plac
         f"(stride {found.stride}). Mean of the squared difference over the pairs shown {short(float(mean))}, "
         f"over the {box.pairs:,} pairs of the loss {short(box.loss)}. Click a cell: the picture marks its two pixels."
     )
-    blocks = class_blocks(found, names) if order == "class" else ()
-    figure = figures.matrix_figure(
-        found.teacher, found.student, blocks, _cell(found, first, second), squared=third == "squared"
-    )
+    blocks = tuple(class_blocks(found, names)) if order == "class" else ()
+    figure = _matrices(found.teacher, found.student, blocks, _cell(found, first, second), third == "squared")
     key = f"matrices-{number}-{order}"
     show_chart(
         figure,
@@ -129,6 +127,12 @@ def show_matrices(probe: Probe, number: int, names: tuple[str, ...], first: Plac
         on_select=partial(method_pixels.take_cell, key, found.places),
         selection_mode="points",
     )
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _matrices(teacher: np.ndarray, student: np.ndarray, blocks: tuple[Block, ...], cell: Place | None, squared: bool):
+    """The figure of both matrices; it is shared. Building it takes longer than all the rest of a clicked pixel."""
+    return figures.matrix_figure(teacher, student, blocks, cell, squared)
 
 
 def show_pair(probe: Probe, number: int, first: Place, second: Place | None) -> None:

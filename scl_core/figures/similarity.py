@@ -149,11 +149,13 @@ def _mark_blocks(figure: go.Figure, blocks: Sequence[Block], size: int) -> None:
         for block in blocks
         if block.stop - block.start > size / 18
     ]
-    for column in (1, 2, 3):
-        for block in blocks[1:]:
-            line = {"color": "rgba(128, 128, 128, 0.9)", "width": 1}
-            figure.add_hline(y=block.start - 0.5, line=line, row=1, col=column)
-            figure.add_vline(x=block.start - 0.5, line=line, row=1, col=column)
+    shapes = []  # set at once: adding them one by one takes plotly a tenth of a second
+    for x, y in (("x", "y"), ("x2", "y2"), ("x3", "y3")):
+        for place in (block.start - 0.5 for block in blocks[1:]):
+            line = {"type": "line", "line": {"color": "rgba(128, 128, 128, 0.9)", "width": 1}}
+            shapes.append(line | {"x0": 0, "x1": 1, "xref": f"{x} domain", "y0": place, "y1": place, "yref": y})
+            shapes.append(line | {"x0": place, "x1": place, "xref": x, "y0": 0, "y1": 1, "yref": f"{y} domain"})
+    figure.update_layout(shapes=shapes)
     places, names = [place for place, _ in ticks], [name for _, name in ticks]
     figure.update_xaxes(tickvals=places, ticktext=names, tickangle=-35)
     figure.update_yaxes(tickvals=places, ticktext=names)
