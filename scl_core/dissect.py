@@ -21,6 +21,8 @@ from scl_core.seeding import generator_for
 class Exact:
     """The structured loss of a probe over every pair, taken apart; each part adds up to `loss`.
 
+    Where the form weighs pairs, or does not take all pairs of a region, these are the parts of the plain pairs.
+
     `shares` float64 [H, W] by pixel, `class_pairs` float64 [C, C] by the teacher's most probable classes of a pair's
     two pixels, and `boxes` by the number of the box. All with the settings' reduction over the boxes.
     """
@@ -35,10 +37,12 @@ def exact_parts(probe: Probe) -> Exact:
     """Take the loss of every pair apart, whatever `max_pairs` the method trains with, in float64."""
     number = loss_boxes(probe)
     divisor = max(number, 1) if probe.box_reduction == "mean" else 1
-    maps = (probe.student[None].double(), probe.teacher[None].double(), probe.owner[None], len(probe.boxes), number)
+    teacher, student = (vectors[None].double() for vectors in probe.vectors)
+    maps = (student, teacher, probe.owner[None], len(probe.boxes), number)
     valid = probe.valid[None]
     shares = pixel_shares(*maps, valid=valid)[0] / divisor
-    matrices = class_pair_matrix(*maps, valid=valid)[0] / divisor
+    labels = probe.teacher[None].argmax(1)
+    matrices = class_pair_matrix(*maps, labels=labels, valid=valid)[0] / divisor
     loss = structured_consistency_loss(*maps, valid=valid, box_reduction=probe.box_reduction)
     first = len(probe.boxes) - number
     boxes = {first + column: matrix.numpy() for column, matrix in enumerate(matrices)}
@@ -67,20 +71,19 @@ def hard_disagreement(probe: Probe, number: int) -> float | None:
 
 
 def pixel_gradients(probe: Probe) -> np.ndarray:
-    """How strongly the exact structured loss pulls at each pixel: float32 [H, W], the norm of its gradient.
+    """How strongly the exact structured loss of the form pulls at each pixel: float32 [H, W], the gradient's norm.
 
     Over the classes, by the student's logits, up to a constant for each pixel: that is what the network feels there.
     """
     logits = probe.student.log().clamp(min=-30)[None].requires_grad_(True)
-    maps = (logits.softmax(1), probe.teacher[None], probe.owner[None], len(probe.boxes), loss_boxes(probe))
-    loss = structured_consistency_loss(*maps, valid=probe.valid[None], box_reduction=probe.box_reduction)
+    loss = probe.exact_loss(logits.softmax(1), probe.teacher[None])
     return torch.autograd.grad(loss, logits)[0][0].norm(dim=0).numpy()
 
 
 def similarity_maps(probe: Probe, row: int, column: int) -> tuple[np.ndarray, np.ndarray]:
     """How alike one pixel is to every pixel of the whole mix: teacher and student, float32 [H, W]."""
     height, width = probe.owner.shape
-    maps = (similarity_row(probs.flatten(1), row * width + column) for probs in (probe.teacher, probe.student))
+    maps = (similarity_row(vectors.flatten(1), row * width + column) for vectors in probe.vectors)
     teacher, student = (found.view(height, width).numpy() for found in maps)
     return teacher, student
 
@@ -91,12 +94,10 @@ def at_temperature(probs: Tensor, temperature: float) -> Tensor:
 
 
 def losses_at(probe: Probe, temperature: float) -> tuple[float, float]:
-    """Eq. 4 and the exact eq. 10 of a probe whose two networks are softened (or sharpened) alike."""
+    """Eq. 4 and the exact structured loss of a probe whose two networks are softened (or sharpened) alike."""
     student, teacher = (at_temperature(probs, temperature)[None] for probs in (probe.student, probe.teacher))
-    valid = probe.valid[None]
-    boxes = (probe.owner[None], len(probe.boxes), loss_boxes(probe))
-    structured = structured_consistency_loss(student, teacher, *boxes, valid=valid, box_reduction=probe.box_reduction)
-    return float(consistency_loss(student, teacher, valid)), float(structured)
+    structured = probe.exact_loss(student, teacher)
+    return float(consistency_loss(student, teacher, probe.valid[None])), float(structured)
 
 
 def confident_share(probe: Probe, threshold: float) -> float:

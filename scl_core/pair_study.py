@@ -13,6 +13,7 @@ from scl_core.dissect import loss_boxes
 from scl_core.losses.structured import draw_pairs, structured_consistency_loss, visible_pixels
 from scl_core.probe import Probe, eval_mode
 from scl_core.seeding import generator_for
+from scl_core.structured_form import compared_vectors
 
 STREAM = "pair study"
 
@@ -146,13 +147,13 @@ def directions(
 
 def _timed(probe: Probe, probs: Tensor, max_pairs: int | None, numbers: Iterable[int], with_gradient: bool = True):
     """Value, gradient by `probs` and median seconds of the loss for the draws with these numbers (of the last one)."""
-    seconds, gradient = [], None
+    seconds, gradient, teacher = [], None, compared_vectors(probe.teacher[None], probe.form)
     for number in numbers:
         generator = None if max_pairs is None else generator_for(0, number, 0, STREAM)
         started = time.perf_counter()
         loss = structured_consistency_loss(
-            probs,
-            probe.teacher[None],
+            compared_vectors(probs, probe.form),
+            teacher,
             probe.owner[None],
             len(probe.boxes),
             loss_boxes(probe),

@@ -7,7 +7,7 @@ labeled pictures in the same pass, so its logged losses differ a little from a p
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -17,21 +17,30 @@ from torch import Tensor, nn
 from scl_core.cutmix import box_owner, cutmix, sample_boxes
 from scl_core.data.images import denormalise
 from scl_core.losses.consistency import consistency_loss
-from scl_core.losses.structured import (
-    cosine_similarity_matrix,
-    similarity_row,
-    structured_consistency_loss,
-    structured_per_box,
+from scl_core.losses.structured import cosine_similarity_matrix, similarity_row, sum_of_boxes
+from scl_core.losses.structured_family import window_sum
+from scl_core.structured_form import (
+    Regions,
+    StructuredForm,
+    compared_vectors,
+    find_regions,
+    form_of,
+    value_per_region,
 )
 
 if TYPE_CHECKING:
     from scl_core.data.batch import Views
 
+STREAMS = ("boxes", "pairs", "placebo")
+"""Where training draws what `make_probe` takes, in its order."""
 ORDERS = ("raster", "class", "cluster")
 
 
 class ProbeSettings(Protocol):
-    """The settings of a CutMix method that a probe reads; a method's config has them under these names."""
+    """The settings of a CutMix method that a probe reads; a method's config has them under these names.
+
+    Where there are settings `structured_<name>` as well, they say what is compared (`scl_core.structured_form`).
+    """
 
     num_boxes: int
     num_loss_boxes: int | None
@@ -43,7 +52,7 @@ class ProbeSettings(Protocol):
 
 @dataclass(frozen=True)
 class BoxReport:
-    """One box in numbers: its place in pixels, the pixels that it still shows, and its part of the structured loss."""
+    """One box, or another region that is compared, in numbers: place, pixels that it still shows, part of the loss."""
 
     number: int  # its place in the paste order, from 0; the value of `owner` where it shows
     top: int
@@ -66,7 +75,9 @@ class Probe:
     Pictures are uint8 [H, W, 3]: `image_a`, `image_b` as the teacher saw them, `mixed` as the student did. `boxes`
     int64 [N, 4], `owner` int64 [H, W], `valid` bool [H, W], `student` and `teacher` probabilities [C, H, W] of the mix,
     `student_input` float32 [3, H, W] the mix as the student took it in.
-    `consistency` is eq. 4, `structured` eq. 10 with the settings' reduction, both unweighted.
+    `consistency` is eq. 4, `structured` the structured loss of the settings' form and reduction, both unweighted.
+    Where the form compares other regions than the CutMix boxes, `owner` and `boxes` are those regions and the
+    rectangles around them.
     """
 
     image_a: np.ndarray
@@ -83,11 +94,24 @@ class Probe:
     max_pairs: int | None
     box_reduction: str
     student_input: Tensor
+    form: StructuredForm = StructuredForm()
     mode: str = "eval"
 
     def shown(self, number: int) -> Tensor:
         """T_n of eq. 8: the pixels that box `number` still shows, bool [H, W]."""
         return (self.owner == number) & self.valid
+
+    @property
+    def vectors(self) -> tuple[Tensor, Tensor]:
+        """What the form compares, of teacher and student: [C, H, W] each."""
+        teacher, student = (compared_vectors(probs[None], self.form)[0] for probs in (self.teacher, self.student))
+        return teacher, student
+
+    def exact_loss(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """The structured loss of the form over every pair, had the networks these probabilities, [1, C, H, W]."""
+        regions = Regions(self.owner[None], len(self.boxes), sum(box.in_loss for box in self.report))
+        values = value_per_region(student, teacher, regions, self.valid[None], self.form)
+        return sum_of_boxes(values, self.box_reduction)[0]
 
 
 @dataclass(frozen=True)
@@ -112,25 +136,29 @@ def make_probe(
     settings: ProbeSettings,
     generator: torch.Generator | None = None,
     pairs_generator: torch.Generator | None = None,
+    placebo_generator: torch.Generator | None = None,
 ) -> Probe:
     """Mix the first picture of `view_a` with that of `view_b` as training does, and take the losses apart.
 
     `generator` draws the boxes; `pairs_generator` the pairs of eq. 9 where `settings.max_pairs` asks for a draw (the
-    first one goes on where it is None). Training draws them with `generator_for(seed, step, position, "boxes")` and
-    `(..., "pairs")`. The student sees the mix of the strong views, the teacher both weak views whole.
+    first one goes on where it is None), `placebo_generator` the random sets of pixels where the form asks for them.
+    Training draws them with `generator_for(seed, step, position, stream)`, for each stream of `STREAMS`.
+    The student sees the mix of the strong views, the teacher both weak views whole.
     """
     weak_a, weak_b, mixed, owner, boxes, valid = _mix(view_a, view_b, settings, generator)
     with eval_mode(student, teacher), torch.no_grad():
         probs_a, probs_b = _probs(teacher, torch.cat([weak_a, weak_b])).chunk(2)
         target = cutmix(probs_a, probs_b, owner)
         probs = _probs(student, mixed)
-        report, structured = _box_losses(probs, target, owner, boxes, valid, settings, pairs_generator or generator)
+        regions = find_regions(owner[None], valid, settings, [placebo_generator])
+        boxes = boxes if form_of(settings).region == "boxes" else _rectangles(regions)
+        report, structured = _box_losses(probs, target, regions, boxes, valid, settings, pairs_generator or generator)
     return Probe(
         image_a=denormalise(weak_a[0]),
         image_b=denormalise(weak_b[0]),
         mixed=denormalise(mixed[0]),
         boxes=boxes,
-        owner=owner,
+        owner=regions.owner[0],
         valid=valid[0],
         student=probs[0],
         teacher=target[0],
@@ -140,6 +168,7 @@ def make_probe(
         max_pairs=settings.max_pairs,
         box_reduction=settings.box_reduction,
         student_input=mixed[0],
+        form=form_of(settings),
     )
 
 
@@ -173,9 +202,9 @@ def similarity_rows(probe: Probe, number: int, row: int, column: int) -> tuple[n
     place = int(shown.flatten()[: row * shown.shape[1] + column].sum())
     top, left, height, width = probe.boxes[number].tolist()
     maps = []
-    for probs in (probe.teacher, probe.student):
-        whole = torch.full(shown.shape, torch.nan, dtype=probs.dtype)
-        whole[shown] = similarity_row(probs[:, shown], place)
+    for vectors in probe.vectors:
+        whole = torch.full(shown.shape, torch.nan, dtype=vectors.dtype)
+        whole[shown] = similarity_row(vectors[:, shown], place)
         maps.append(whole[top : top + height, left : left + width].numpy())
     return maps[0], maps[1]
 
@@ -196,9 +225,7 @@ def similarity_matrices(probe: Probe, number: int, most: int = 160, order: str =
         taken = (rows % stride == stride // 2) & (columns % stride == stride // 2)
     rows, columns = rows[taken], columns[taken]
     classes = probe.teacher[:, rows, columns].argmax(0).numpy()
-    teacher, student = (
-        cosine_similarity_matrix(probs[:, rows, columns]).numpy() for probs in (probe.teacher, probe.student)
-    )
+    teacher, student = (cosine_similarity_matrix(vectors[:, rows, columns]).numpy() for vectors in probe.vectors)
     places = _order_of(teacher, classes, order)
     across = np.ix_(places, places)
     return SimilarityMatrices(
@@ -230,20 +257,28 @@ def _mix(view_a: "Views", view_b: "Views", settings: ProbeSettings, generator: t
     return first_a[0], first_b[0], mixed, owner, boxes, valid
 
 
-def _box_losses(student, teacher, owner, boxes, valid, settings, pairs_generator) -> tuple[list[BoxReport], float]:
-    """The report with each box's loss, and the structured loss as training computes it from the same draw of pairs."""
-    num_boxes = len(boxes)
-    num_loss_boxes = num_boxes if settings.num_loss_boxes is None else settings.num_loss_boxes
-    pairs = (pairs_generator or torch.Generator()) if settings.max_pairs is not None else None
-    shared = (student, teacher, owner[None], num_boxes, num_loss_boxes, settings.max_pairs, pairs, valid)
-    before = pairs.get_state() if pairs else None
-    values, _ = structured_per_box(*shared)
-    if pairs:
-        pairs.set_state(before)
-    total = float(structured_consistency_loss(*shared, settings.box_reduction))
-    divisor = max(num_loss_boxes, 1) if settings.box_reduction == "mean" else 1
-    plain = describe_boxes(boxes, owner, num_loss_boxes, settings.max_pairs, valid[0])
-    losses = [None] * (num_boxes - num_loss_boxes) + values[0].tolist()
+def _rectangles(regions: Regions) -> Tensor:
+    """The smallest rectangle around each region of the first picture, [N, 4]; one pixel for an empty region."""
+    found = []
+    for number in range(regions.number):
+        rows, columns = (regions.owner[0] == number).nonzero(as_tuple=True)
+        sides = [(int(side.min()), int(side.max())) if len(side) else (0, 0) for side in (rows, columns)]
+        found.append([sides[0][0], sides[1][0], *(last - first + 1 for first, last in sides)])
+    return torch.tensor(found, dtype=torch.long).view(-1, 4)
+
+
+def _box_losses(student, teacher, regions, boxes, valid, settings, pairs_generator) -> tuple[list[BoxReport], float]:
+    """The report with each region's loss, and the structured loss as training computes it from the same draws."""
+    form, (number, compared) = form_of(settings), regions[1:]
+    pairs = [pairs_generator or torch.Generator()] if settings.max_pairs is not None else None
+    values = value_per_region(student, teacher, regions, valid, form, settings.max_pairs, pairs)
+    total = float(sum_of_boxes(values, settings.box_reduction)[0])
+    divisor = max(compared, 1) if settings.box_reduction == "mean" else 1
+    plain = describe_boxes(boxes, regions.owner[0], compared, settings.max_pairs, valid[0])
+    if form.region == "window":
+        near = window_sum(valid[:, None].double(), form.radius) * valid
+        plain = [replace(plain[0], pairs=int(near.sum()))]
+    losses = [None] * (number - compared) + values[0].tolist()
     return [_with_loss(box, loss, divisor, total) for box, loss in zip(plain, losses, strict=True)], total
 
 

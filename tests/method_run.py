@@ -8,7 +8,7 @@ import torch
 
 from scl_core.data.loaders import training_loader
 from scl_core.distributed import World
-from scl_core.probe import Probe, make_probe
+from scl_core.probe import STREAMS, Probe, make_probe
 from scl_core.restore import restore
 from scl_core.seeding import generator_for
 from tests.conftest import run_command
@@ -54,6 +54,6 @@ def library_probe(run_dir: Path, step: int = 2, pair: int = 1) -> Probe:
     for views in (batch.unlabeled_a, batch.unlabeled_b):
         views.weak, views.valid = views.weak[pair : pair + 1], views.valid[pair : pair + 1]
         views.strong = tuple(view[pair : pair + 1] for view in views.strong)
-    draws = (generator_for(config.seed, step, pair, stream) for stream in ("boxes", "pairs"))
+    draws = (generator_for(config.seed, step, pair, stream) for stream in STREAMS)
     method = restored.method
     return make_probe(method.student, method.teacher.model, batch.unlabeled_a, batch.unlabeled_b, config.method, *draws)

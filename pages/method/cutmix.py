@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 import streamlit as st
 
-from pages.shared import method_data, method_networks, method_pickers
+from pages.shared import method_data, method_networks, method_pickers, method_views
 from pages.shared.method_data import BoxSettings, Mix, Pair
 from pages.shared.method_pickers import Selection
 from pages.shared.method_views import show_chart, show_picture
@@ -93,6 +93,7 @@ def with_losses(mix: Mix, selection: Selection, settings: BoxSettings, whole: bo
     except (UserError, OSError) as error:
         st.caption(f"Without losses: {error}")
         return mix
+    method_views.say_which_form(selection, probe)
     return replace(mix, report=probe.report)
 
 

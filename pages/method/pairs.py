@@ -73,6 +73,7 @@ st.write(
 selection = method_pickers.pick_selection()
 probe = method_pickers.probe_or_stop(selection)
 method_views.say_which_networks(selection)
+method_views.say_which_form(selection, probe)
 ranked = method_views.ranked_or_stop(probe)
 left, middle, right = st.columns([1, 3, 2], gap="medium", vertical_alignment="bottom")
 with left:

@@ -15,6 +15,7 @@ st.write(
 selection = method_pickers.pick_selection()
 probe = method_pickers.probe_or_stop(selection)
 method_views.say_which_networks(selection)
+method_views.say_which_form(selection, probe)
 method_views.say_which_step(selection)
 if selection.place.run is None or selection.networks.checkpoint == OWN or selection.place.uploaded:
     views.show_pair_formula(probe)

@@ -21,7 +21,7 @@ from scl_core.errors import UserError
 from scl_core.methods import Method
 from scl_core.models.user_module import load_user_segmenter
 from scl_core.pair_study import Spread, directions, study
-from scl_core.probe import Probe, make_probe
+from scl_core.probe import STREAMS, Probe, make_probe
 from scl_core.replay import UNTRAINED, Replay, replay_step
 from scl_core.restore import build_method, restore
 
@@ -159,9 +159,9 @@ def _taken_apart(loaded: Loaded, config: RunConfig, place: Place, settings: BoxS
         if found is not None:
             return found
     settings = settings or method_data.boxes_of_step(place, config)[0]
-    boxes, pairs = (place.draws.generators((place.pair,), stream)[0] for stream in ("boxes", "pairs"))
+    generators = [place.draws.generators((place.pair,), stream)[0] for stream in STREAMS]
     view_a, view_b = method_data.views(place)
-    return make_probe(loaded.student, loaded.teacher, view_a, view_b, settings, boxes, pairs)
+    return make_probe(loaded.student, loaded.teacher, view_a, view_b, settings, *generators)
 
 
 @st.cache_data(max_entries=4, show_spinner=False)

@@ -13,8 +13,10 @@ from pages.shared.method_pickers import Selection
 from scl_core.errors import UserError
 from scl_core.probe import BoxReport, Probe
 from scl_core.replay import UNTRAINED, Replay
+from scl_core.structured_form import StructuredForm, form_of
 
 STATIC = {"displayModeBar": False, "scrollZoom": False}
+OTHER_FORM = "The run's structured loss has another form; here it is that of the boxes, over pairs of probabilities."
 SAME = 1e-5
 """How far a recomputed number may be from the logged one."""
 
@@ -43,9 +45,31 @@ def say_which_networks(selection: Selection) -> None:
         st.info("The run's second network takes the teacher's place here.", icon=":material/info:")
     elif getattr(config.method, "ema_decay", None) is None:
         st.info("This method keeps no teacher: its student takes the teacher's place here.", icon=":material/info:")
-    region = getattr(config.method, "structured_region", "boxes")
-    if region != "boxes":
-        st.info(f"This run compares pixels of another region ({region}); the page compares those of the boxes.")
+
+
+def say_which_form(selection: Selection, probe: Probe) -> None:
+    """What of the run's structured loss the page does not take apart; nothing for pairs of a region."""
+    wanted = form_of(selection.config.method)
+    sentence = OTHER_FORM if probe.form != wanted else not_taken_apart(wanted)
+    if sentence:
+        st.info(sentence, icon=":material/info:")
+
+
+def not_taken_apart(form: StructuredForm) -> str | None:
+    """One sentence where parts of the page are not those of the run's loss."""
+    if form.region == "batch":
+        return "This run compares the pixels of all pictures of a step; here are the pairs within this one."
+    if form.region == "window":
+        return (
+            f"This run compares pixels at most {form.radius} rows and columns apart: so do the loss and its gradient "
+            "here; matrices, heat map and class pairs are of every pair."
+        )
+    if not form.plain_pairs:
+        return (
+            "Loss, table and gradient are those of the run's form; matrices, heat map, class pairs and draws are of "
+            "the plain pairs, each counting the same."
+        )
+    return None
 
 
 def say_which_step(selection: Selection) -> bool:

@@ -13,22 +13,14 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 
-from scl_core.cutmix import box_owner, cutmix, sample_boxes, shuffled_owner, toggled_owner
+from scl_core.cutmix import box_owner, cutmix, sample_boxes, toggled_owner
 from scl_core.distributed import global_mean, sum_over_ranks, world_size
 from scl_core.errors import UserError
-from scl_core.losses.structured import structured_per_box, sum_of_boxes
-from scl_core.losses.structured_family import (
-    batch_pairs_loss,
-    centred_logits,
-    class_area_weights,
-    confidence_weights,
-    pixel_cosine_per_box,
-    soften,
-    weighted_per_box,
-    window_per_picture,
-)
+from scl_core.losses.structured import sum_of_boxes
+from scl_core.losses.structured_family import batch_pairs_loss
 from scl_core.methods.base import StepDraws
 from scl_core.settings import setting
+from scl_core.structured_form import compared_vectors, find_regions, form_of, value_per_region
 
 if TYPE_CHECKING:
     from scl_core.data.batch import Views
@@ -182,11 +174,6 @@ def check_overlap(settings: BoxSettings) -> None:
         )
 
 
-def loss_boxes(settings: BoxSettings) -> int:
-    """How many boxes have a structured loss."""
-    return settings.num_boxes if settings.num_loss_boxes is None else settings.num_loss_boxes
-
-
 def draw_owner(
     views: "Views", positions: tuple[int, ...], draws: StepDraws, settings: BoxSettings, stream: str = "boxes"
 ) -> Tensor:
@@ -220,51 +207,14 @@ def structured_term(
     int64 and `valid` bool [B, H, W] of the mix. Pairs are drawn from `stream` where `settings.max_pairs` asks for it,
     random sets of pixels from the stream "placebo".
     """
-    weights_from = teacher
-    student, teacher = (compared_vectors(probs, settings) for probs in (student, teacher))
-    if settings.structured_region == "batch":
-        return batch_pairs_loss(student, teacher, valid, sum_over_ranks, world_size())
-    if settings.structured_region == "window":
-        values = window_per_picture(student, teacher, settings.structured_radius, valid)[:, None]
-        return global_mean(*sum_of_boxes(values))
-    regions, num_regions, num_compared = pair_regions(owner, valid, positions, draws, settings)
-    shared = (student, teacher, regions, num_regions, num_compared)
-    if settings.structured_form == "pixel_cosine":
-        values, _ = pixel_cosine_per_box(*shared, valid=valid)
-    elif settings.structured_pair_weights != "none" or settings.structured_centred:
-        weights = pair_weights(weights_from, regions, num_regions, valid, settings)
-        values = weighted_per_box(*shared, valid, weights, settings.structured_centred)
-    else:
-        pairs = draws.generators(positions, stream) if settings.max_pairs is not None else None
-        values, _ = structured_per_box(*shared, settings.max_pairs, pairs, valid)
-    return global_mean(*sum_of_boxes(values, settings.box_reduction))
-
-
-def compared_vectors(probs: Tensor, settings: BoxSettings) -> Tensor:
-    """What the structured loss compares of probabilities [B, C, H, W]: the softened ones, or their logits."""
-    return (
-        centred_logits(probs) if settings.structured_on == "logits" else soften(probs, settings.structured_temperature)
-    )
-
-
-def pair_weights(teacher: Tensor, regions: Tensor, num_regions: int, valid: Tensor, settings: BoxSettings):
-    """w_i of each pixel, float [B, H, W], from the teacher's probabilities; None where every pair counts the same."""
-    if settings.structured_pair_weights == "confidence":
-        return confidence_weights(teacher)
-    if settings.structured_pair_weights == "class_area":
-        return class_area_weights(teacher, regions, num_regions, valid)
-    return None
-
-
-def pair_regions(
-    owner: Tensor, valid: Tensor, positions: tuple[int, ...], draws: StepDraws, settings: BoxSettings
-) -> tuple[Tensor, int, int]:
-    """Where the structured loss takes its pixels: owner int64 [B, H, W] of the regions, how many, how many compared."""
-    if settings.structured_region == "whole":
-        return torch.zeros_like(owner), 1, 1
-    if settings.structured_region == "random":
-        owner = shuffled_owner(owner, valid, draws.generators(positions, "placebo"))
-    return owner, settings.num_boxes, loss_boxes(settings)
+    form = form_of(settings)
+    if form.region == "batch":
+        vectors = (compared_vectors(probs, form) for probs in (student, teacher))
+        return batch_pairs_loss(*vectors, valid, sum_over_ranks, world_size())
+    regions = find_regions(owner, valid, settings, draws.generators(positions, "placebo"))
+    pairs = draws.generators(positions, stream) if settings.max_pairs is not None else None
+    values = value_per_region(student, teacher, regions, valid, form, settings.max_pairs, pairs)
+    return global_mean(*sum_of_boxes(values, "sum" if form.region == "window" else settings.box_reduction))
 
 
 def two_logits(student: nn.Module, images: Tensor, others: Tensor, joint: bool) -> tuple[Tensor, Tensor]:

@@ -1,13 +1,18 @@
 """The structured term of every method that mixes: where it takes its pixels and what it compares, by settings."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
 from scl_core.cutmix import cutmix
+from scl_core.dissect import exact_parts, losses_at, pixel_gradients
 from scl_core.losses import structured_consistency_loss
 from scl_core.methods import StepDraws
 from scl_core.methods.parts import draw_owner
 from scl_core.methods.scl import Scl, SclConfig
+from scl_core.probe import similarity_matrices, similarity_rows
 from scl_core.seeding import generator_for
 from tests.methods.mixing import assert_resumed_equals_uninterrupted, random_batch, refusal, small_network
 
@@ -99,3 +104,62 @@ def test_random_sets_resume_bitwise(tmp_path, changes):
 )
 def test_bad_settings_are_one_line(tmp_path, capsys, changes, message):
     assert message in refusal(capsys, tmp_path, **changes)
+
+
+FORMS = {
+    "boxes": {"num_loss_boxes": 3},
+    "drawn pairs": {"max_pairs": 9, "structured_temperature": 2.0},
+    "random": {"structured_region": "random", "box_reduction": "sum"},
+    "whole": {"structured_region": "whole"},
+    "batch": {"structured_region": "batch"},
+    "window": {"structured_region": "window", "structured_radius": 2},
+    "pixel cosine": {"structured_form": "pixel_cosine"},
+    "logits": {"structured_on": "logits", "structured_region": "whole"},
+    "class area": {"structured_pair_weights": "class_area", "structured_region": "whole"},
+    "confidence, centred": {"structured_pair_weights": "confidence", "structured_centred": True},
+}
+
+
+def first_pair(batch):
+    """The batch with its first unlabeled pair alone."""
+    for views in (batch.unlabeled_a, batch.unlabeled_b):
+        views.weak, views.valid = views.weak[:1], views.valid[:1]
+        views.strong = tuple(view[:1] for view in views.strong)
+    return replace(batch, positions=batch.positions[:1])
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_probe_takes_apart_what_training_computes(name):
+    method, batch = method_with(**FORMS[name]).eval(), first_pair(random_batch())
+    with torch.no_grad():
+        term = method(batch, DRAWS)["structured"].item()
+    probe = method.probe(batch, DRAWS)
+    assert term > 0 and probe.structured == pytest.approx(term, rel=1e-4)
+    assert sum(box.term for box in probe.report if box.in_loss) == pytest.approx(term, rel=1e-4)
+    exact = probe.exact_loss(probe.student[None], probe.teacher[None]).item()
+    assert exact == pytest.approx(term, rel=1e-4) or name == "drawn pairs"
+    assert losses_at(probe, 1.0)[1] == pytest.approx(exact, rel=1e-3)
+    parts = exact_parts(probe)
+    assert parts.shares.sum() == pytest.approx(parts.loss) and parts.class_pairs.sum() == pytest.approx(parts.loss)
+    assert (parts.loss == pytest.approx(exact, rel=1e-4)) == probe.form.plain_pairs
+    assert pixel_gradients(probe).max() > 0
+
+
+def test_matrices_and_rows_of_a_probe_are_of_the_vectors_that_are_compared():
+    method, batch = method_with(structured_on="logits", structured_region="whole"), first_pair(random_batch())
+    probe = method.probe(batch, DRAWS)
+    found = similarity_matrices(probe, 0, most=10_000)
+    assert len(found.places) == probe.valid.sum() == probe.report[0].visible
+    assert np.square(found.student - found.teacher).mean() == pytest.approx(probe.report[0].loss, rel=1e-4)
+    row, column = found.places[-1]
+    teacher, student = similarity_rows(probe, 0, row, column)
+    assert np.allclose(student[probe.valid], found.student[-1], atol=1e-5) and np.nanmin(student) < 0
+    assert teacher.shape == tuple(probe.owner.shape)
+
+
+def test_pairs_of_a_window_are_counted():
+    method, batch = method_with(structured_region="window", structured_radius=2), first_pair(random_batch())
+    probe = method.probe(batch, DRAWS)
+    places = probe.valid.nonzero()
+    near = (places[:, None] - places[None]).abs().amax(2) <= 2
+    assert probe.report[0].pairs == near.sum()

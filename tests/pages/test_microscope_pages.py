@@ -198,3 +198,22 @@ def test_without_a_run_the_playground_plays_with_one_pair(with_run, open_view):
 def test_the_checkpoints_of_a_run_play(with_run, open_view):
     app = open_view(PLAYGROUND, run=NAME)
     assert app.dataframe[-1].value["step"].tolist() == RunFolder(with_run).checkpoints()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"method.structured_region": "whole", "method.structured_on": "logits"}, None),
+        ({"method.structured_region": "window", "method.structured_radius": 3}, "at most 3 rows and columns"),
+        ({"method.structured_pair_weights": "class_area"}, "of the plain pairs"),
+    ],
+)
+def test_the_page_takes_apart_the_form_that_the_run_trains(copy_run, open_view, settings, told):
+    run = copy_run(NAME)
+    changed = flatten(RunFolder(run).config()) | {"method.max_pairs": None} | settings
+    (run / "config.yaml").write_text(to_yaml(to_dict(load_config((), changed))))
+    app = open_view(SIMILARITY, run=NAME, step="2", pair="1")
+    probe = library_probe(run)
+    assert metric(app, "Structured loss (eq. 10)") == f"{probe.structured:.5f}"
+    sentences = [info.value for info in app.info]
+    assert any(told in sentence for sentence in sentences) if told else not sentences
