@@ -12,6 +12,7 @@ SECTIONS = {
         st.Page("pages/runs/launch.py", title="Launch", icon=":material/rocket_launch:"),
         st.Page("pages/runs/curves.py", title="Curves", icon=":material/show_chart:"),
         st.Page("pages/runs/compare.py", title="Compare", icon=":material/compare_arrows:"),
+        st.Page("pages/runs/health.py", title="Health", icon=":material/stethoscope:"),
     ],
     "Images": [
         st.Page("pages/images/predictions.py", title="Predictions", icon=":material/image_search:"),

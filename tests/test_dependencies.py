@@ -30,7 +30,7 @@ LAYERS = [
     {"agreement", "doctor", "export", "training"},
     {"train"},
     {"replay"},
-    {"lesson"},
+    {"health", "lesson"},
 ]
 LEAVES = {"comparison", "cutmix", "ema", "losses", "metrics", "schedule", "seeding"}
 APART = {"figures": {"errors"}}

@@ -21,7 +21,7 @@ DATA_OF_FOLDER = {"demo": "scenes"}
 PRESETS = sorted(
     path
     for path in (ROOT / "experiments").glob("*/*.yaml")
-    if path.name != "base.yaml" and path.parent.name != "studies"
+    if path.name != "base.yaml" and path.parent.name not in ("studies", "faults")
 )
 
 

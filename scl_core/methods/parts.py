@@ -92,7 +92,7 @@ class StructuredSettings:
         "probs", "The vectors that are compared: probabilities, or logits less their mean.", choices=("probs", "logits")
     )
     structured_temperature: float = setting(
-        1.0, "Divides the logits before the probabilities are compared; 2 to 3 undoes saturation.", low=0.05
+        1.0, "Divides the logits before the probabilities are compared; 2 to 3 undoes saturation.", low=0.01
     )
     structured_pair_weights: str = setting(
         "none",

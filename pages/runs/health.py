@@ -1,0 +1,72 @@
+"""One run, five checks: what is measured, what it means and what to do, for a reader who suspects nothing."""
+
+import streamlit as st
+
+from pages.shared import health_views as views
+from pages.shared import store
+from pages.shared.method_pickers import stop_with
+from pages.shared.words import plain_name, term
+from scl_core.errors import UserError
+from scl_core.health import LOOK, Health, examine
+from scl_core.health.overlap import MOST
+
+EVERY = 1_000_000
+
+
+@st.cache_resource(max_entries=4, show_spinner="Examining the run …")
+def examined(folder: str, most: int, changed: tuple) -> Health:
+    return examine(folder, most)
+
+
+def pick_run() -> str:
+    """A run, part of the address; without any, the page ends with what to do."""
+    names = [run.name for run in store.summaries() if run.problem is None]
+    if not names:
+        st.info("There is no run to examine yet.")
+        if st.button("Launch a run", icon=":material/rocket_launch:"):
+            st.switch_page("pages/runs/launch.py")
+        st.stop()
+    wanted = st.query_params.get("run")
+    if wanted and wanted not in names:
+        st.warning("The run of this address is not in the runs folder; another one is shown.")
+    if st.session_state.get("run") in names:
+        st.session_state["run"] = st.session_state["run"]  # a bound widget forgets a value that the address lacks
+    elif "run" in st.session_state:
+        del st.session_state["run"]
+    return st.selectbox("Run", names, key="run", bind="query-params", format_func=plain_name, persist_state="session")
+
+
+def show_summary(found: Health) -> None:
+    """The five verdicts side by side, and in a sentence how many ask for a look."""
+    for column, finding in zip(st.columns(len(found.findings)), found.findings, strict=True):
+        with column.container(border=True):
+            st.markdown(f"**{finding.check}**  \n{views.SIGNS[finding.verdict]}")
+    asking = [finding.check for finding in found.findings if finding.verdict == LOOK]
+    if asking:
+        st.warning(f"Look at: {', '.join(asking)}.", icon=":material/stethoscope:")
+    else:
+        st.success("No check asks for a look.", icon=":material/check:")
+
+
+st.title("Health")
+gradients = term("gradient of a term", "gradients")
+st.write(
+    f"Five faults that no loss curve shows. Each check measures the run itself: its {gradients}, its "
+    f"{term('teacher')}, its {term('confidence')}, its lists and its boxes."
+)
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    name = pick_run()
+    every = st.toggle(
+        "Compare every picture", key="every_picture", bind="query-params",
+        help="Else the first 200 of each list. Reading large pictures takes about a minute for a thousand.",
+    )  # fmt: skip
+try:
+    run = store.run_folder(name)
+    changed = (tuple(run.checkpoints()), len(run.evaluations()), (run.path / "config.yaml").stat().st_mtime_ns)
+    health = examined(str(run.path), EVERY if every else MOST, changed)
+    evaluations, records = run.evaluations(), store.metrics(run)
+except (UserError, OSError) as error:
+    stop_with(error)
+show_summary(health)
+for finding, show in zip(health.findings, views.PICTURES, strict=True):
+    views.show(finding, show, health, records, evaluations)
