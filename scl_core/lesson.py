@@ -25,7 +25,7 @@ from scl_core.restore import build_method, restore
 from scl_core.train import weighted_sum
 
 RUN = RECORDED / "demo-scl"
-PAIRS = ("the pair they disagree on most", "one object, for both", "two objects, for both")
+PAIRS = ("the pair they disagree on most", "alike for both", "unlike for both")
 """Which two pixels of a box a reader may look at; see `example_pair`."""
 
 

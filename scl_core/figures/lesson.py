@@ -62,5 +62,10 @@ def sum_figure(weighted: Mapping[str, float]) -> go.Figure:
             hovertemplate=f"{plain(name)} %{{x:.5f}}<extra></extra>",
         )  # fmt: skip
     finish(figure, "", "weighted loss (unitless)", "", 210)
-    figure.update_layout(barmode="stack", margin={"t": 8}, hovermode="closest", legend={"y": 1.05, "yanchor": "bottom"})
+    figure.update_layout(
+        barmode="stack",
+        margin={"t": 8},
+        hovermode="closest",
+        legend={"y": 1.05, "yanchor": "bottom", "traceorder": "normal"},
+    )
     return figure.update_yaxes(visible=False)
