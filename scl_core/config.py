@@ -50,6 +50,9 @@ class TrainConfig:
     accumulate: int = setting(
         1, "Micro batches that each step is cut into, to save memory; batch norm sees one of them at a time.", low=1
     )
+    compile: bool = setting(
+        False, "Let torch's compiler make the networks' passes faster, after a first step of minutes; one process."
+    )
     evaluate_every: int = setting(
         500, "Steps between evaluations on the validation list; the last step always is one.", low=1
     )

@@ -8,7 +8,7 @@ all B pictures, so every denominator, hard pixel and prototype is that of the wh
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import wraps
+from functools import cache, wraps
 from typing import Any
 
 import torch
@@ -18,10 +18,14 @@ from torch.autograd.function import once_differentiable
 
 @dataclass(frozen=True)
 class Passes:
-    """`dtype` of the networks' products (None: as the weights are); `micro_batches` that a pass is cut into."""
+    """`dtype` of the networks' products (None: as the weights are); `micro_batches` that a pass is cut into;
+
+    `compiled`: by torch's compiler, at the first pass of each kind (pictures' shape, with or without gradient).
+    """
 
     dtype: torch.dtype | None = None
     micro_batches: int = 1
+    compiled: bool = False
 
 
 PLAIN = Passes()
@@ -74,13 +78,20 @@ class Call:
         dtype = self.passes.dtype
         autocast = torch.autocast(device.type, dtype) if dtype is not None else nullcontext()
         with computing(PLAIN), autocast:
-            outputs = self.method(self.network, *inputs)
+            method = compiled(self.method) if self.passes.compiled else self.method
+            outputs = method(self.network, *inputs)
         self.kind = type(outputs)
         return self.named([output.to(torch.promote_types(output.dtype, torch.float32)) for output in outputs])
 
     def named(self, outputs: Any) -> tuple:
         """The outputs as the network returns them."""
         return tuple(outputs) if self.kind is tuple else self.kind(*outputs)
+
+
+@cache
+def compiled(method: Callable) -> Callable:
+    """The pass by torch's compiler, for all networks of the class; what it cannot compile runs as it is."""
+    return torch.compile(method, dynamic=False)
 
 
 class _Recomputed(torch.autograd.Function):

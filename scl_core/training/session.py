@@ -22,6 +22,7 @@ from scl_core.progress import Progress
 from scl_core.restore import build_method, refuse_other_method
 from scl_core.runs import RunFolder, describe_environment
 from scl_core.training.alarms import Alarms
+from scl_core.training.compiling import compiling_told, refuse_compiling
 from scl_core.training.gauges import Gauges
 from scl_core.training.memory import fitting_forecast
 from scl_core.training.optimizer import build_optimizer, load_optimizer_tensors
@@ -73,6 +74,7 @@ def prepare(plan: Plan, world: World, stack: ExitStack) -> Session:
     """Data, networks, optimizer and run folder; a user's mistake shows before the folder is made."""
     config = plan.config
     set_up_torch(config, world)
+    refuse_compiling(config, world)
     passes = passes_of(config.train, world.device)
     source = open_data(config.data)
     plan.check_lists(source, world.size)
@@ -93,6 +95,8 @@ def prepare(plan: Plan, world: World, stack: ExitStack) -> Session:
         progress.say(leak)
     if memory is not None:
         progress.say(f"memory of a step: {memory}")
+    if config.train.compile:
+        stack.enter_context(compiling_told(progress))
     images = config.train.batch_labeled + (config.train.batch_unlabeled if method.num_strong else 0)
     recorder = Recorder(run, progress, config.train.log_every, images, world.is_main)
     alarms = Alarms(run, progress, config.train.steps, unlabeled_from(method)) if world.is_main else None
@@ -135,7 +139,7 @@ def passes_of(train, device: torch.device) -> Passes:
     if train.precision == "bf16" and not has_bf16:
         raise UserError(f"train.precision bf16: {torch.cuda.get_device_name(device)} has none: use float32 or auto")
     takes_bf16 = train.precision == "bf16" or (train.precision == "auto" and device.type == "cuda" and has_bf16)
-    return Passes(torch.bfloat16 if takes_bf16 else None, train.accumulate)
+    return Passes(torch.bfloat16 if takes_bf16 else None, train.accumulate, train.compile)
 
 
 def usable_cores() -> int:
