@@ -56,9 +56,9 @@ def test_a_control_has_no_boxes_to_look_into(copy_run, visit):
 
 
 def test_a_run_that_is_gone_or_broken_is_said(copy_run, visit):
-    run = copy_run("a")
+    copy_run("a")
     assert "not in the runs folder" in visit(HEALTH, run="gone").warning[0].value
-    for file in (run / "checkpoints").glob("*/student.safetensors"):
+    for file in (copy_run("b") / "checkpoints").glob("*/student.safetensors"):
         file.write_bytes(file.read_bytes()[:100])
-    app = visit(HEALTH, run="a")
+    app = visit(HEALTH, run="b")
     assert "cannot be shown" in app.error[0].value and not app.metric
