@@ -1,4 +1,7 @@
-"""Table and forest plot of a study from its rows:  python -m experiments.study_table STUDY_NAME [PICTURE.png]"""
+"""Tables of the studies from their rows:  python -m experiments.study_table [--write]
+
+`--write` puts them into studies/README.md, with a forest plot of each study beside it.
+"""
 
 import json
 import math
@@ -14,6 +17,14 @@ from experiments.study import protocol_hash
 from scl_core.figures.forest import ForestRow, forest
 
 RECORDS = Path(__file__).with_name("studies") / "records"
+HEAD = """# Studies
+
+Forked pairs under [PROTOCOL.md](../PROTOCOL.md), dev mIoU of the teacher at the last step. What is not recorded
+yet is trained by `python -m experiments.study FILE WORLD`; `python -m experiments.study_table --write` writes
+this page from [records/](records). Fewer than 12 pairs over three list draws are a pilot: **it shows how far
+pairs scatter and supports no claim**, and an interval from two pairs says little but that. The pilot is meant
+to have six pairs on each data set; the column n says how many there are. Minutes were taken while the machine
+did other work."""
 
 
 def read_rows(file: Path) -> list[dict]:
@@ -94,13 +105,33 @@ def forest_rows(study: str) -> tuple[list[ForestRow], int]:
     return rows[0] + rows[1], len(rows[0])
 
 
-def main(study: str, picture: str | None = None) -> None:
-    print(study_table(study))
-    if picture:
+def page() -> str:
+    """The whole of studies/README.md."""
+    parts = [HEAD]
+    for study in study_names():
+        picture = f"![Differences between arms of the study {study}]({study}.png)" if forest_rows(study)[0] else ""
+        parts += [f"## {study}", picture, study_table(study)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def study_names() -> list[str]:
+    """The studies that have a recorded row under today's rules."""
+    files = [file for file in sorted(RECORDS.glob("*.jsonl")) if read_rows(file)]
+    return list(dict.fromkeys(file.stem.rsplit("-", 1)[0] for file in files))
+
+
+def write() -> None:
+    """Rewrite the page and draw its plots."""
+    (RECORDS.parent / "README.md").write_text(page(), encoding="utf-8")
+    for study in study_names():
         rows, primary = forest_rows(study)
-        title = f"Forked pairs of the {study}: dev mIoU of the teacher, 95 % t intervals"
-        save_picture(forest(rows, title, primary), Path(picture))
+        if rows:
+            title = f"Forked pairs of the {study}: dev mIoU of the teacher, 95 % t intervals"
+            save_picture(forest(rows, title, primary), RECORDS.parent / f"{study}.png")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if "--write" in sys.argv[1:]:
+        write()
+    else:
+        print(page())

@@ -81,6 +81,11 @@ def test_table_and_plot_come_from_the_rows(done, monkeypatch):
     assert "**`scl_whole` − `consistency_matched`**" in told and protocol_hash() in told
     rows, primary = study_table.forest_rows("small")
     assert primary == 1 and len(rows) == 1
+    assert "## small" in study_table.page()
+
+
+def test_the_page_of_the_studies_is_what_its_command_prints():
+    assert (ROOT / "experiments" / "studies" / "README.md").read_text() == study_table.page()
 
 
 def test_every_contrast_names_arms_of_the_pilot():
