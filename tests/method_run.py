@@ -1,17 +1,17 @@
 """A real run of a few steps for the tests of the Method pages, and the probe that the library computes for it."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from scl_core.command_line import run_command
 from scl_core.data.loaders import training_loader
 from scl_core.distributed import World
 from scl_core.probe import STREAMS, Probe, make_probe
 from scl_core.restore import restore
 from scl_core.seeding import generator_for
-from tests.conftest import run_command
+from scl_core.train import main as train
 
 NAME = "small-scl"
 OPTIONS = {
@@ -33,12 +33,10 @@ OPTIONS = {
 
 
 def train_small_run(runs: Path, **changes: object) -> Path:
-    """Train a run of three steps on drawn scenes by the real command; `changes` has dots as double underscores."""
+    """Train a run of three steps on drawn scenes in this process; `changes` has dots as double underscores."""
     options = OPTIONS | {key.replace("__", "."): value for key, value in changes.items()}
     arguments = [text for key, value in options.items() for text in (f"--{key}", str(value))]
-    command = [sys.executable, "-m", "scl_core.train", "--run_dir", str(runs / NAME), "--device", "cpu"]
-    done = run_command([*command, *arguments], timeout=120)
-    assert done.rc == 0, done.stderr
+    assert run_command(train, ["--run_dir", str(runs / NAME), "--device", "cpu", *arguments]) == 0
     return runs / NAME
 
 

@@ -6,6 +6,7 @@ from pages.shared import image_pickers as pickers
 from pages.shared import prediction_data as data
 from pages.shared import store
 from pages.shared.job_panel import job_button
+from pages.shared.messages import stop_with
 from pages.shared.prediction_data import Side
 from pages.shared.words import plain_name
 from scl_core.agreement import Ranking, list_text, read_ranking
@@ -84,4 +85,4 @@ try:
     else:
         show_ranking(side, ranking)
 except (UserError, OSError) as error:
-    pickers.stop_with(error)
+    stop_with(error)

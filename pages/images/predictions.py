@@ -3,8 +3,9 @@
 import streamlit as st
 
 from pages.shared import image_pickers as pickers
+from pages.shared import method_pixels, store
 from pages.shared import prediction_data as data
-from pages.shared import store
+from pages.shared.messages import stop_with
 from pages.shared.prediction_data import Side
 from pages.shared.segmentation_viewer import Layer, segmentation_viewer
 from pages.shared.words import plain_name
@@ -36,7 +37,7 @@ def show_viewer(sides: list[Side], split: str, index: int) -> None:
         palette=source.palette,
         key="segmentation",
         label="Picture, truth and predictions. Arrow keys move one cursor in all of them, Enter marks the pixel.",
-        pixel=pickers.pixel_in_address(height, width),
+        pixel=method_pixels.in_picture("pixel", height, width),
         on_pick=lambda row, column: st.query_params.update(pixel=f"{row}-{column}"),
     )
 
@@ -70,7 +71,7 @@ try:
     show_viewer(sides, split, index)
     show_training(sides[0], split, index)
 except (UserError, OSError) as error:
-    pickers.stop_with(error)
+    stop_with(error)
 with st.container(horizontal=True):
     for letter, side in zip("AB", sides, strict=False):
         pickers.microscope_link(side, letter)

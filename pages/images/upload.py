@@ -5,7 +5,9 @@ import pandas as pd
 import streamlit as st
 
 from pages.shared import image_pickers as pickers
+from pages.shared import method_pixels
 from pages.shared import prediction_data as data
+from pages.shared.messages import stop_with
 from pages.shared.prediction_data import Prediction, Side
 from pages.shared.segmentation_viewer import Layer, segmentation_viewer
 from pages.shared.words import plain_name
@@ -27,7 +29,7 @@ def show_prediction(side: Side, picture: np.ndarray) -> Prediction:
         palette=restored.palette,
         key="own_picture",
         label="Your picture and its prediction. Arrow keys move one cursor in both.",
-        pixel=pickers.pixel_in_address(*found.classes.shape),
+        pixel=method_pixels.in_picture("pixel", *found.classes.shape),
         on_pick=lambda row, column: st.query_params.update(pixel=f"{row}-{column}"),
     )
     return found
@@ -74,4 +76,4 @@ try:
             )  # fmt: skip
         pickers.microscope_link(side, "this network")
 except (UserError, OSError) as error:
-    pickers.stop_with(error)
+    stop_with(error)

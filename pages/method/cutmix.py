@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 import streamlit as st
 
 from pages.shared import method_data, method_networks, method_pickers, method_views
+from pages.shared.messages import stop_with
 from pages.shared.method_data import BoxSettings, Mix, Pair
 from pages.shared.method_pickers import Selection
 from pages.shared.method_views import show_chart, show_picture
@@ -155,7 +156,7 @@ settings = method_pickers.pick_boxes(own)
 try:
     pair = method_data.draw_pair(selection.place, settings)
 except (UserError, OSError) as error:
-    method_pickers.stop_with(error)
+    stop_with(error)
 show_pasting(pair, selection)
 if settings.num_boxes:
     show_many_draws(pair, selection.place.seed)

@@ -4,6 +4,7 @@ import streamlit as st
 
 from pages.shared import inside_data, method_data, method_pickers
 from pages.shared.inside_views import show_inside
+from pages.shared.messages import stop_with
 from pages.shared.words import plain_name
 from scl_core.errors import UserError
 
@@ -19,5 +20,5 @@ try:
     inside = inside_data.look(place, selection.networks)
     class_names, palette = method_data.classes(place.run)
 except (UserError, OSError) as error:
-    method_pickers.stop_with(error)
+    stop_with(error)
 show_inside(inside, palette, class_names, place, settings)

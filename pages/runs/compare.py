@@ -7,6 +7,7 @@ from pages.shared import comparing, store
 from pages.shared import evaluations as ev
 from pages.shared.compare_export import show_exports
 from pages.shared.job_panel import job_button
+from pages.shared.messages import offer_launch, say_problem
 from pages.shared.settings_diff import settings_table
 from pages.shared.words import plain_name
 from scl_core.figures.curves import by_network, mean_iou_curves
@@ -71,16 +72,12 @@ def show_settings(names: list[str]) -> None:
 
 st.title("Compare")
 if not any(run.last for run in store.summaries()):
-    st.info("There is no evaluation to compare yet. A run evaluates its networks every few hundred steps.")
-    if st.button("Launch a run", icon=":material/rocket_launch:"):
-        st.switch_page("pages/runs/launch.py")
-    st.stop()
+    offer_launch("There is no evaluation to compare yet. A run evaluates its networks every few hundred steps.")
 
 names = pick_runs()
 found, problems = ev.evaluations_of(names)
 for name, problem in problems.items():
-    st.error("The evaluations of this run cannot be read:")
-    st.code(f"{plain_name(name)}\n{problem}", language=None, wrap_lines=True)
+    say_problem("The evaluations of this run cannot be read:", f"{name}\n{problem}")
 chosen = pick_evaluations(found)
 if not chosen:
     st.info("Pick at least one evaluation.")

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from pages.shared import run_curves, store
+from pages.shared.messages import FOLDER_OFF, offer_launch, say_problem
 from pages.shared.settings_diff import settings_table
 from pages.shared.words import plain_name
 from scl_core.figures.run_groups import AXES, overlay, scale_axes, spread
@@ -25,8 +26,7 @@ def show(names: list[str]) -> None:
     """Choices and figure; drawn again while a run works."""
     runs, problems = run_curves.read(names)
     for name, problem in problems.items():
-        st.error("This run cannot be drawn:", icon=":material/folder_off:")
-        st.code(f"{plain_name(name)}\n{problem}", language=None, wrap_lines=True)
+        say_problem("This run cannot be drawn:", f"{name}\n{problem}", FOLDER_OFF)
     known = list(dict.fromkeys(quantity for run in runs for quantity in run.quantities()))
     if not known:
         st.info("None of these runs has recorded a step yet.")
@@ -61,10 +61,7 @@ def draw(runs, quantity: str, axis: str, smoothing: float, grouped: bool, log_x:
 
 st.title("Curves")
 if not store.summaries():
-    st.info("There is no run to draw yet.")
-    if st.button("Launch a run", icon=":material/rocket_launch:"):
-        st.switch_page("pages/runs/launch.py")
-    st.stop()
+    offer_launch("There is no run to draw yet.")
 
 names = pick_runs()
 if not names:

@@ -7,12 +7,14 @@ from pathlib import Path
 import streamlit as st
 
 from pages.shared import launch_forecast, launch_form, store
+from pages.shared.messages import say_problem
 from scl_core import launch
 from scl_core.config import RunConfig, to_dict
 from scl_core.errors import UserError
 from scl_core.storage.plain_yaml import to_yaml
 from scl_core.training.plan import Plan
 
+CANNOT_START = "This run cannot start yet:"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -21,12 +23,6 @@ def free_name(data: str, method: str, seed: int) -> str:
     name = f"{time.strftime('%Y-%m-%d')}-{data}-{method}-s{seed}"
     taken = {path.name for path in store.runs_root().glob(f"{name}*")}
     return next(free for free in [name, *(f"{name}-{n}" for n in range(2, 10_000))] if free not in taken)
-
-
-def show_error(sentence: str) -> None:
-    """A user's mistake: what is wrong, where, what to do."""
-    st.error("This run cannot start yet:", icon=":material/error:")
-    st.code(sentence, language=None, wrap_lines=True)
 
 
 def begin(config: RunConfig, run_dir: Path, processes: int) -> None:
@@ -54,7 +50,7 @@ try:
     start = launch_form.choose_start()
     starting = start.values()
 except UserError as error:
-    show_error(str(error))
+    say_problem(CANNOT_START, error)
     st.stop()
 
 values = launch_form.show_fields(start, starting)
@@ -80,7 +76,7 @@ except UserError as error:
 
 st.subheader("Command")
 if problem:
-    show_error(problem)
+    say_problem(CANNOT_START, problem)
 if config is not None:
     st.caption("The same run from a terminal:")
     st.code(launch_form.command_line(start, starting, values, run_dir, processes), language="bash", wrap_lines=True)

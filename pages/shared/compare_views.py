@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.shared import comparing
 from pages.shared import evaluations as ev
+from pages.shared.messages import say_why_not
 from pages.shared.words import plain_name
 from scl_core import comparison
 from scl_core.errors import UserError
@@ -46,7 +47,7 @@ def show_classes(chosen: list[ev.Evaluation]) -> None:
     labels = ev.short_labels(chosen)
     table = iou_table({label: ev.class_scores(item, area) for label, item in zip(labels, chosen, strict=True)})
     if len(chosen) > 1 and not np.isfinite(table.deltas).any():
-        comparing.say_why_not(UserError("these evaluations have no class in common, so there is no difference to show"))
+        say_why_not(UserError("these evaluations have no class in common, so there is no difference to show"))
     found, support = intervals(chosen, labels, area, controls)
     others = labels[1:]
     reading, *drawing = st.columns(2, gap="medium") if len(others) < 2 else [st.container(), *st.columns(2)]
@@ -70,7 +71,7 @@ def intervals(chosen: list[ev.Evaluation], labels: list[str], area: str, control
         matrices = [comparing.matrices_of(item) for item in chosen]
         support = dict(zip(matrices[0].classes, comparison.support(matrices[0].of(area)).tolist(), strict=True))
     except (UserError, OSError) as error:
-        comparing.say_why_not(error)
+        say_why_not(error)
         return {}, {}
     found: dict[str, dict[str, tuple]] = {}
     if len(chosen) > 1:
@@ -86,7 +87,7 @@ def add_intervals(found: dict, label: str, first, second, area: str, block: int)
     try:
         result = comparing.differences(first, second, area, block)
     except UserError as error:
-        comparing.say_why_not(error)
+        say_why_not(error)
         return
     for name, *numbers in zip(first.classes, result.classes, result.low, result.high, strict=True):
         found.setdefault(name, {})[label] = tuple(map(float, numbers))
@@ -135,7 +136,7 @@ def show_confusion(items: list[ev.Evaluation]) -> None:
         matrices = same_pictures(items)
         sums = [item.of(area).sum(0) for item in matrices]
     except (UserError, OSError) as error:
-        comparing.say_why_not(error)
+        say_why_not(error)
         return
     st.caption(f"Rows are labels, columns predictions; {KINDS[kind]}. Click a cell for the pictures that hold it.")
     draw_matrices(sums, matrices[0].classes, ev.short_labels(items), kind)
@@ -207,7 +208,7 @@ def show_pictures(items: list[ev.Evaluation]) -> None:
     try:
         matrices = same_pictures(items)
     except (UserError, OSError) as error:
-        comparing.say_why_not(error)
+        say_why_not(error)
         return
     scores = [comparison.picture_scores(item.whole) for item in matrices]
     frame = pd.DataFrame({"Picture": [plain_name(name) for name in matrices[0].names]})

@@ -36,8 +36,11 @@ def matrices_of(item: ev.Evaluation) -> Matrices:
     run = store.run_folder(item.run)
     place = (item.step, item.record["split"], item.record["network"], str(item.record.get("variant") or ""))
     file = run.path / "evaluations" / ("-".join(map(str, filter(None, place))) + ".npz")
-    stamp = file.stat().st_mtime_ns if file.is_file() else 0
-    record, found = _matrices(str(run.path), *place, stamp)
+    if not file.is_file():
+        raise UserError(
+            f"{item.label}: the confusion matrices of its pictures are not stored; score it by Evaluate a checkpoint"
+        )
+    record, found = _matrices(str(run.path), *place, file.stat().st_mtime_ns)
     if any(record.get(key) != item.record.get(key) for key in ("list_hash", "protocol")):
         raise UserError(f"{item.label}: the matrices on disk are of other pictures; evaluate this checkpoint again")
     return found
@@ -81,8 +84,3 @@ def pick_two(chosen: list[ev.Evaluation]) -> list[ev.Evaluation]:
     others = {item.label: item for item in chosen[1:]}
     label = st.selectbox("Matrices and pictures: the first with", list(others), key="against", width=340)
     return [chosen[0], others[label]]
-
-
-def say_why_not(error: Exception) -> None:
-    """One plain sentence where something would have been shown."""
-    st.info(str(error)[:1].upper() + str(error)[1:] + ".", icon=":material/info:")

@@ -5,6 +5,7 @@ import os
 import streamlit as st
 
 from pages.shared import store
+from pages.shared.messages import say_problem
 from pages.shared.run_actions import act
 from pages.shared.words import duration, state_label
 from scl_core import demo, launch
@@ -56,8 +57,7 @@ def show_offer() -> None:
 def show_error() -> None:
     """Why the demo did not start, until another button is pressed."""
     if "demo_error" in st.session_state:
-        st.error("The demo did not start:", icon=":material/error:")
-        st.code(st.session_state["demo_error"], language=None, wrap_lines=True)
+        say_problem("The demo did not start:", st.session_state["demo_error"])
 
 
 def go_on() -> None:

@@ -5,6 +5,7 @@ import streamlit as st
 
 from pages.shared import prediction_data as data
 from pages.shared import store
+from pages.shared.messages import offer_launch
 from pages.shared.prediction_data import Side
 from pages.shared.words import plain_name
 from scl_core import comparison
@@ -13,23 +14,13 @@ from scl_core.errors import UserError
 WORST, DIFFERENT, CELL, LISTED = "worst first", "largest difference first", "most of a confusion", "as listed"
 
 
-def stop_with(error: Exception) -> None:
-    """Say what is wrong and end the page; names and paths are shown as text."""
-    st.error("This cannot be shown:", icon=":material/error:")
-    st.text(plain_name(error))
-    st.stop()
-
-
 def runs_with_checkpoints() -> list[str]:
     """The runs whose networks can be loaded; without any, ends the page with what to do."""
     names = [
         item.name for item in store.summaries() if item.problem is None and store.run_folder(item.name).checkpoints()
     ]
     if not names:
-        st.info("There is no checkpoint yet. A run writes its first one after some hundred steps.")
-        if st.button("Launch a run", icon=":material/rocket_launch:"):
-            st.switch_page("pages/runs/launch.py")
-        st.stop()
+        offer_launch("There is no checkpoint yet. A run writes its first one after some hundred steps.")
     return names
 
 
@@ -130,15 +121,6 @@ def cell_in_address() -> tuple[str, str] | None:
     """The confusion that the address names: (label's class, predicted class)."""
     truth, predicted = (st.query_params.get(name) for name in ("truth", "predicted"))
     return (truth, predicted) if truth and predicted else None
-
-
-def pixel_in_address(height: int, width: int) -> tuple[int, int] | None:
-    """The marked pixel "row-column", where the picture has it."""
-    parts = st.query_params.get("pixel", "").split("-")
-    if len(parts) != 2 or not all(part.isdecimal() and len(part) < 6 for part in parts):
-        return None
-    row, column = map(int, parts)
-    return (row, column) if row < height and column < width else None
 
 
 def microscope_link(side: Side, letter: str) -> None:

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from pages.shared import store
+from pages.shared.messages import say_problem
 from pages.shared.words import plain_name
 from scl_core import jobs
 from scl_core.errors import UserError
@@ -28,8 +29,7 @@ def begin(run: RunFolder, kind: str, command: list[str]) -> None:
     try:
         jobs.start_job(run, kind, command)
     except UserError as error:
-        st.error("This cannot be started:")
-        st.text(plain_name(error))
+        say_problem("This cannot be started:", error)
         return
     st.rerun()
 
@@ -55,8 +55,7 @@ def finish(run: RunFolder, kind: str, job: jobs.Job, key: str) -> None:
         store.forget_summaries()
         st.toast(f"{kind}: done", icon=":material/check:")
         st.rerun()
-    st.error("This ended without a result:", icon=":material/error:")
-    st.text(plain_name(job.problem))
+    say_problem("This ended without a result:", job.problem)
     if st.button("Put away", key=f"forget-{key}"):
         jobs.forget_job(run, kind)
         st.rerun()

@@ -5,6 +5,7 @@ import json
 import streamlit as st
 
 from pages.shared import store
+from pages.shared.messages import say_problem
 from pages.shared.run_detail import seconds_per_step
 from pages.shared.words import duration, plain_name
 from scl_core.config import RunConfig, flatten, to_dict
@@ -61,8 +62,8 @@ def show(config: RunConfig, processes: int) -> None:
         peak, parts = memory(config, processes)
         needs.metric("Memory of one process", size(peak), help=parts)
     except (UserError, OSError, RuntimeError) as error:
-        needs.warning("The memory cannot be told:")
-        needs.code(str(error), language=None, wrap_lines=True)
+        with needs:
+            say_problem("The memory cannot be told:", error, warning=True)
     found = paced_like(config, processes)
     if found is None:
         takes.info("No earlier run here had this data, network, method and batch: its first steps will tell the time.")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from pages.shared import method_data, method_networks, method_uploads, store
+from pages.shared.messages import stop_with
 from pages.shared.method_data import BoxSettings, Place
 from pages.shared.method_networks import OWN, Networks
 from pages.shared.words import plain_name
@@ -173,13 +174,6 @@ def probe_or_stop(selection: Selection, settings: BoxSettings | None = None):
         return method_networks.probe(selection.place, selection.networks, settings)
     except (UserError, OSError) as error:
         stop_with(error)
-
-
-def stop_with(error: Exception) -> None:
-    """Say what is wrong and end the page; names and paths are shown as text."""
-    st.error("This cannot be shown:", icon=":material/error:")
-    st.text(plain_name(error))
-    st.stop()
 
 
 def number(label: str, key: str, low: int, high: int, default: int, help: str) -> int:

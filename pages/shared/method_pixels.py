@@ -55,6 +55,11 @@ def chosen(name: str, shown: np.ndarray) -> tuple[int, int] | None:
     return _place(st.query_params.get(name, ""), shown)
 
 
+def in_picture(name: str, height: int, width: int) -> tuple[int, int] | None:
+    """The pixel under this name in the address, where a picture of this size has it; else None."""
+    return _place(st.query_params.get(name, ""), np.ones((height, width), dtype=bool))
+
+
 def pinned(shape: tuple[int, int]) -> list[tuple[int, int]]:
     """The pinned pixels that lie in a picture of this shape."""
     inside = np.ones(shape, dtype=bool)

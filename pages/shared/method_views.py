@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from pages.shared import method_data, method_networks
+from pages.shared.messages import say_problem
 from pages.shared.method_networks import OWN
 from pages.shared.method_pickers import Selection
 from scl_core.errors import UserError
@@ -112,7 +113,7 @@ def show_training_step(selection: Selection) -> None:
     try:
         found = method_networks.replay(selection.place, selection.networks)
     except (UserError, OSError) as error:
-        st.error(str(error))
+        say_problem("The step cannot be taken again:", error)
         return
     show_replay(found)
 

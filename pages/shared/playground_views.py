@@ -5,7 +5,8 @@ from dataclasses import fields
 import numpy as np
 import streamlit as st
 
-from pages.shared import method_data, method_networks, method_pickers, method_views, store
+from pages.shared import method_data, method_networks, method_views, store
+from pages.shared.messages import say_problem, stop_with
 from pages.shared.method_pickers import Selection, slider
 from pages.shared.method_views import show_chart
 from scl_core.dissect import confident_share, losses_at
@@ -40,7 +41,7 @@ def show_formula(selection: Selection, moved: dict[str, float]) -> None:
         told = {name: value for name, value in moved.items() if name == "confidence_threshold"}
         found = method_networks.replay(selection.place, selection.networks, told)
     except (UserError, OSError) as error:
-        method_pickers.stop_with(error)
+        stop_with(error)
     weights = method_networks.weights_with(method, moved, selection.place.step)
     total = sum(weights.get(name, 0.0) * value for name, value in found.terms.items())
     named = [name for name in found.terms if name in weights]
@@ -113,7 +114,7 @@ def show_checkpoints(selection: Selection, palette: np.ndarray) -> None:
         with st.spinner("Looking through the checkpoints …"):
             moments = [method_networks.moment(selection.place, step, stamp) for step in steps]
     except (UserError, OSError) as error:
-        st.error(str(error))
+        say_problem("The checkpoints cannot be shown:", error)
         return
     maps = [item.teacher for item in moments], [item.student for item in moments]
     show_chart(checkpoints_figure(steps, *maps, palette), "checkpoints", "Class maps of teacher and student", 300)

@@ -6,6 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from pages.shared import store
+from pages.shared.messages import say_problem
 from scl_core import launch
 from scl_core.errors import UserError
 from scl_core.runs import RunFolder, RunStatus
@@ -61,5 +62,4 @@ def show_action_error(name: str) -> None:
     """The plain error of the last button, until another button is pressed."""
     run, sentence = st.session_state.get("action_error", ("", ""))
     if run == name:
-        st.error("That did not work:", icon=":material/error:")
-        st.code(sentence, language=None, wrap_lines=True)
+        say_problem("That did not work:", sentence)

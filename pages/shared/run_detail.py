@@ -8,6 +8,7 @@ import yaml
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.shared import run_notes, store
+from pages.shared.messages import FOLDER_OFF, say_problem
 from pages.shared.run_actions import show_action_error, show_actions
 from pages.shared.words import STATE_MEANINGS, duration, percent, plain_name, state_label
 from scl_core.errors import UserError
@@ -30,8 +31,7 @@ def show(summary: RunSummary, live_place: DeltaGenerator) -> None:
     The switch between live and paused is put into `live_place`: it must stand outside the part that it reruns.
     """
     if summary.problem:
-        st.warning("Something in this folder cannot be read:", icon=":material/folder_off:")
-        st.code(summary.problem, language=None, wrap_lines=True)
+        say_problem("Something in this folder cannot be read:", summary.problem, FOLDER_OFF, warning=True)
     active = summary.status.active
     live = active and live_place.toggle(
         "Live", value=True, key="live", help="New points reset a zoom: pause to look closer."
@@ -45,8 +45,7 @@ def show_panel(name: str, was_active: bool) -> None:
         run = store.run_folder(name)
         status, records, evaluations = run.status(), store.metrics(run), run.evaluations()
     except UserError as error:
-        st.error("This run cannot be shown:", icon=":material/folder_off:")
-        st.code(str(error), language=None, wrap_lines=True)
+        say_problem("This run cannot be shown:", error, FOLDER_OFF)
         return
     if was_active != status.active:
         store.forget_summaries()
@@ -96,9 +95,8 @@ def show_state(run: RunFolder, status: RunStatus) -> None:
     if status.state in ALARMS:
         age = status.heartbeat_age
         since = "" if age is None else f" Its last sign of life was {duration(age)} ago, {clock(age)}."
-        st.error(ALARMS[status.state] + since, icon=":material/error:")
         lines = [status.reason, run.log_tail(LAST_LINES), run.launch_log_tail(LAST_LINES)]
-        st.code("\n".join(filter(None, lines)) or "It left no word.", language=None, wrap_lines=True)
+        say_problem(ALARMS[status.state] + since, "\n".join(filter(None, lines)) or "It left no word.")
     elif status.reason:
         st.text(status.reason)
     try:
@@ -106,8 +104,8 @@ def show_state(run: RunFolder, status: RunStatus) -> None:
     except UserError:
         alarms = []
     for alarm in alarms:
-        st.warning("An alarm holds:", icon=":material/notification_important:")
-        st.code(f"since step {alarm['step']}: {alarm['text']}", language=None, wrap_lines=True)
+        told = f"since step {alarm['step']}: {alarm['text']}"
+        say_problem("An alarm holds:", told, ":material/notification_important:", warning=True)
 
 
 def clock(seconds_ago: float) -> str:

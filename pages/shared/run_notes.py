@@ -3,6 +3,7 @@
 import streamlit as st
 
 from pages.shared import store
+from pages.shared.messages import say_problem
 from pages.shared.words import plain_name
 from scl_core.errors import UserError
 from scl_core.runs import Notes, RunSummary, archive, archived, bring_back, write_notes
@@ -34,8 +35,7 @@ def save(summary: RunSummary, notes: Notes) -> None:
     try:
         write_notes(summary.path, notes)
     except UserError as error:
-        st.error("The notes were not saved:", icon=":material/error:")
-        st.code(str(error), language=None, wrap_lines=True)
+        say_problem("The notes were not saved:", error)
         return
     store.forget_summaries()
     st.rerun()
@@ -75,8 +75,7 @@ def show_last_action() -> None:
     """What became of the last run that was to be archived, with its undo."""
     name, there, problem = st.session_state.get("archive_word", (None, None, None))
     if problem:
-        st.error("The run was not moved:", icon=":material/error:")
-        st.code(problem, language=None, wrap_lines=True)
+        say_problem("The run was not moved:", problem)
     elif name is not None:
         with st.container(horizontal=True, vertical_alignment="center", border=True):
             st.text(f"{plain_name(name)} " + ("lies in the archive." if there else "was forgotten: it had no folder."))

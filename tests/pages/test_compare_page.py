@@ -91,7 +91,7 @@ def test_missing_matrices_are_said_in_a_sentence(copy_run, visit):
     for file in (run / "evaluations").glob("*.npz"):
         file.unlink()
     app = visit(COMPARE, runs="one")
-    assert "no readable evaluation" in texts(app.info)
+    assert "are not stored; score it by Evaluate a checkpoint" in texts(app.text)
     assert "IoU difference" in titles(app)
 
 
@@ -105,7 +105,7 @@ def test_other_pictures_are_said_in_a_sentence(copy_run, visit):
     labels = ["A · teacher · val · step 3", "B · teacher · val · step 3"]
     app = visit(COMPARE, runs=["a", "b"], evaluation=labels)
     assert "different pictures" in texts(app.warning)
-    assert "scored on different pictures" in texts(app.info)
+    assert "scored on different pictures" in texts(app.text)
 
 
 def test_evaluating_from_the_page(copy_run, visit):
@@ -126,7 +126,7 @@ def test_an_evaluation_that_fails_says_why(copy_run, visit):
     jobs.start_job(run, "evaluate", [sys.executable, "-c", "import sys; sys.exit('error: no such list')"])
     wait_for(lambda: not jobs.read_job(run, "evaluate").running)
     app = visit(COMPARE, runs="one")
-    assert "no such list" in texts(app.text)
+    assert "no such list" in texts(app.code)
     app.button(key="forget-evaluate-one").click().run()
     assert app.button(key="start-evaluate-one")
 

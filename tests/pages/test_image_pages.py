@@ -129,7 +129,7 @@ def test_a_damaged_checkpoint_is_one_sentence(copy_run, visit, seen):
     for file in run.glob("checkpoints/*/teacher.safetensors"):
         file.write_bytes(b"nothing")
     app = visit(PREDICTIONS)
-    assert "cannot be shown" in texts(app.error) and "damaged" in texts(app.text)
+    assert "cannot be shown" in texts(app.error) and "damaged" in texts(app.code)
 
 
 def test_networks_of_two_runs_on_the_same_pictures(copy_run, visit, seen):
@@ -174,7 +174,7 @@ def test_a_damaged_ranking_is_one_sentence(copy_run, visit):
     run = copy_run("one")
     (run / "agreement").mkdir()
     (run / "agreement" / "3-unlabeled.json").write_text('{"step": 3}')
-    assert "delete it and rank again" in texts(visit(NEXT).text)
+    assert "delete it and rank again" in texts(visit(NEXT).code)
 
 
 def test_without_runs_the_other_pages_lead_to_the_launch_page(visit):
@@ -215,4 +215,4 @@ def test_a_bad_picture_is_one_sentence(copy_run, visit, seen, content, said):
     app = visit(OWN)
     app.file_uploader(key="own_file").upload("bad.png", content, mime_type="image/png").run()
     assert not app.exception and "cannot be shown" in texts(app.error)
-    assert "bad.png cannot be used" in texts(app.text) and said in texts(app.text) and "/tmp" not in texts(app.text)
+    assert "bad.png cannot be used" in texts(app.code) and said in texts(app.code) and "/tmp" not in texts(app.code)
