@@ -16,6 +16,7 @@ app: setup
 	@$(BIN)/python -c "import socket; socket.create_server(('127.0.0.1', $(PORT)))" 2>/dev/null \
 	  || { echo "Port $(PORT) is taken, by this app or another program: make app PORT=$$(($(PORT) + 1))"; exit 1; }
 	@echo "The app: http://127.0.0.1:$(PORT)  (Ctrl-C stops it)"
+	@$(BIN)/python .ci/warm_up $(PORT) &
 	@$(BIN)/python -m streamlit run app.py --server.address 127.0.0.1 --server.port $(PORT)
 
 test: setup-dev

@@ -10,6 +10,7 @@ from pages.shared.prediction_data import Side
 from pages.shared.segmentation_viewer import Layer, segmentation_viewer
 from pages.shared.words import plain_name
 from scl_core.errors import UserError
+from scl_core.figures.pictures import png_bytes
 from scl_core.inference import overlay
 
 
@@ -57,6 +58,22 @@ def show_training(side: Side, split: str, index: int) -> None:
     st.image(overlay(picture, classes, source.palette), width=560, caption=f"Step {step}", alt="Stored prediction")
 
 
+def offer_files(sides: list[Side], split: str, index: int) -> None:
+    """The predictions over the picture, as PNG files, and the way to the microscope."""
+    source = data.source_of(sides[0].run)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        for letter, side in zip("AB", sides, strict=False):
+            classes = data.predict_listed(side, split, index).classes
+            picture = data.resize_picture(source.pictures(split).image(index), *classes.shape)
+            content = png_bytes(overlay(picture, classes, source.palette))
+            label = f"Save {letter}" if len(sides) > 1 else "Save the prediction"
+            st.download_button(
+                label, content, f"prediction_{letter}.png", "image/png", icon=":material/download:", on_click="ignore",
+                key=f"save_{letter}",
+            )  # fmt: skip
+            pickers.microscope_link(side, letter)
+
+
 st.title("Predictions")
 try:
     names = pickers.runs_with_checkpoints()
@@ -69,9 +86,7 @@ try:
         split = pickers.pick_split(sides[0].run)
         index = pickers.pick_picture(sides, split)
     show_viewer(sides, split, index)
+    offer_files(sides, split, index)
     show_training(sides[0], split, index)
 except (UserError, OSError) as error:
     stop_with(error)
-with st.container(horizontal=True):
-    for letter, side in zip("AB", sides, strict=False):
-        pickers.microscope_link(side, letter)

@@ -20,7 +20,8 @@ def show_kept(probe: Probe, selection: Selection, number: int, max_pairs: int) -
     inside = (slice(box.top, box.top + box.height), slice(box.left, box.left + box.width))
     st.markdown(f"**Box {number}: kept** (solid) **and dropped** (dotted), at most {figures.MOST_LINES} of each")
     figure = figures.pairs_figure(probe.mixed[inside], found.kept, found.dropped, box.top, box.left)
-    show_chart(figure, "pairs", f"Pairs of pixels of box {number}", 360)
+    height = min(360, 60 + 480 * box.height // box.width)
+    show_chart(figure, "pairs", f"Pairs of pixels of box {number}", height)
     st.caption(
         f"{found.distinct:,} different pairs of {found.every:,} are compared ({found.distinct / found.every:.2%}); "
         f"{found.every - found.distinct:,} are dropped. Drawn with replacement, as the step would draw them."

@@ -113,4 +113,4 @@ with curves:
 with settings:
     show_settings(names)
 with export:
-    show_exports(chosen, names, st.session_state.get("block"))
+    show_exports(chosen, pair, names, st.session_state.get("block"))

@@ -43,6 +43,8 @@ if head.button("New run", icon=":material/add:"):
 
 demo_panel.show_progress()
 names = [run.name for run in runs]
+if "run" not in st.session_state and "run" not in st.query_params and store.looked_at(names):
+    st.session_state["run"] = store.looked_at(names)
 wanted = st.session_state["run"] if "run" in st.session_state else st.query_params.get("run")
 if wanted and wanted not in names:
     show_missing(wanted)
@@ -65,6 +67,7 @@ picked = row.selectbox(
     placeholder="Pick a run here or in the table",
     on_change=run_table.follow_selectbox,
 )
+store.look_at(picked)
 if picked:
     run_detail.show(next(run for run in runs if run.name == picked), row)
 run_notes.show_archive()

@@ -1,17 +1,24 @@
 """The comparison to take away: files that are made when their button is pressed."""
 
+import numpy as np
 import streamlit as st
 
 from pages.shared import comparing
 from pages.shared import evaluations as ev
+from pages.shared import prediction_data as data
+from pages.shared.compare_views import same_pictures, scores_and_order
+from pages.shared.messages import say_why_not
 from pages.shared.settings_diff import settings_table
 from pages.shared.words import plain_name
 from scl_core.comparison import support, usual_block
 from scl_core.errors import UserError
 from scl_core.figures.iou import iou_table
+from scl_core.figures.pictures import png_uri
 from scl_core.figures.report import Report, to_csv, to_json, to_latex, to_markdown
 from scl_core.figures.report_page import to_html
+from scl_core.inference import overlay
 
+MOST_PICTURES = 12
 FILES = {
     "CSV": ("comparison.csv", "text/csv", to_csv),
     "JSON": ("comparison.json", "application/json", to_json),
@@ -21,19 +28,73 @@ FILES = {
 }
 
 
-def show_exports(chosen: list[ev.Evaluation], names: list[str], block: int | None) -> None:
-    """A button for each format, and what each of them holds."""
+def show_exports(chosen: list[ev.Evaluation], pair: list[ev.Evaluation], names: list[str], block: int | None) -> None:
+    """A button for each format, and what each of them holds; `pair`: whose pictures the HTML report may show."""
     report = report_of(chosen, names, block)
+    pictures = pick_pictures(pair)
     with st.container(horizontal=True):
         for label, (file, mime, write) in FILES.items():
             st.download_button(
-                label, lambda write=write: write(report), file, mime, key=f"export-{file}", on_click="ignore",
-                icon=":material/download:",
+                label, lambda write=write: write_out(write, report, pictures), file, mime, key=f"export-{file}",
+                on_click="ignore", icon=":material/download:",
             )  # fmt: skip
     st.caption(
-        "The HTML report is one file of 5 MB that opens without the app and without a network. JSON has everything in "
-        "full precision. LaTeX needs the package booktabs. A chart as PNG: the camera at its upper right corner."
+        "The HTML report is one file of about 5 MB that opens without the app and without a network. JSON has "
+        "everything in full precision. LaTeX needs the package booktabs. A chart as PNG: the camera at its upper right corner."
     )
+
+
+def write_out(write, report: Report, pictures: dict[str, str]) -> str:
+    """One file; the HTML report alone has pictures."""
+    return to_html(report, pictures) if write is to_html else write(report)
+
+
+def pick_pictures(pair: list[ev.Evaluation]) -> dict[str, str]:
+    """As many pictures for the HTML report as are asked for, as PNG data URIs by caption."""
+    help = "Picture, labels and predictions side by side: the largest difference, or the worst, first."
+    count = st.number_input(
+        "Pictures in the HTML report", 0, MOST_PICTURES, 0, key="report_pictures", help=help, width=230
+    )
+    if not count:
+        return {}
+    try:
+        with st.spinner("Predicting the pictures of the report …"):
+            return report_pictures(pair, count)
+    except (UserError, OSError) as error:
+        say_why_not(error)
+        return {}
+
+
+def report_pictures(pair: list[ev.Evaluation], count: int) -> dict[str, str]:
+    """The pictures by caption. Raises `UserError` where a network or its scores are not on disk."""
+    matrices = same_pictures(pair)
+    split = pair[0].record["split"]
+    source = data.source_of(pair[0].run)
+    listed = source.pictures(split)
+    scores, order = scores_and_order(matrices)
+    found = {}
+    for place in order[:count]:
+        name = matrices[0].names[place]
+        if name not in listed.names:
+            raise UserError(f"the {split} list of {pair[0].run} has changed since it was scored: evaluate it again")
+        values = ", ".join(
+            f"{label} {100 * score[place]:.1f} %" for label, score in zip(ev.short_labels(pair), scores, strict=True)
+        )
+        found[plain_name(f"{name}: mIoU {values}")] = png_uri(
+            side_by_side(pair, source, split, listed.names.index(name))
+        )
+    return found
+
+
+def side_by_side(pair: list[ev.Evaluation], source, split: str, index: int) -> np.ndarray:
+    """Picture, labels and predictions of one picture of the list, uint8 [H, n W, 3], from left to right."""
+    listed = source.pictures(split)
+    sides = [data.Side(item.run, item.step, item.record["network"]) for item in pair]
+    maps = [data.predict_listed(side, split, index).classes for side in sides]
+    truth = data.truth_of(listed, index)
+    maps = maps if truth is None else [truth, *maps]
+    picture = data.resize_picture(listed.image(index), *maps[0].shape)
+    return np.hstack([picture, *(overlay(picture, classes, source.palette) for classes in maps)])
 
 
 def report_of(chosen: list[ev.Evaluation], names: list[str], block: int | None) -> Report:

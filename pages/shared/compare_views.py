@@ -210,20 +210,25 @@ def show_pictures(items: list[ev.Evaluation]) -> None:
     except (UserError, OSError) as error:
         say_why_not(error)
         return
-    scores = [comparison.picture_scores(item.whole) for item in matrices]
+    scores, order = scores_and_order(matrices)
     frame = pd.DataFrame({"Picture": [plain_name(name) for name in matrices[0].names]})
     for label, values in zip(ev.short_labels(items), scores, strict=True):
         frame[f"mIoU {label}"] = 100 * values
     if len(items) > 1:
         frame["Δ"] = 100 * (scores[1] - scores[0])
-    order = comparison.worst_first(-np.abs(scores[1] - scores[0]) if len(items) > 1 else scores[0])[:PICTURES]
     st.caption(
         "Each picture's own mean IoU in percent. " + ("Largest difference first." if len(items) > 1 else "Worst first.")
     )
     number = st.column_config.NumberColumn
     formats = {name: number(format="%+.1f" if name == "Δ" else "%.1f") for name in frame.columns[1:]}
-    st.dataframe(frame.iloc[order], hide_index=True, column_config=formats, height=400)
+    st.dataframe(frame.iloc[order[:PICTURES]], hide_index=True, column_config=formats, height=400)
     viewer_link(items, matrices[0].names[order[0]], "Look at these pictures")
+
+
+def scores_and_order(matrices: list[comparing.Matrices]) -> tuple[list[np.ndarray], np.ndarray]:
+    """The mean IoU of each picture by evaluation, and the pictures in order: largest difference, or worst, first."""
+    scores = [comparison.picture_scores(item.whole) for item in matrices]
+    return scores, comparison.worst_first(-np.abs(scores[1] - scores[0]) if len(scores) > 1 else scores[0])
 
 
 def viewer_link(items, picture: str, label: str, **words: str) -> None:

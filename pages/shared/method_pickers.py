@@ -65,7 +65,7 @@ def pick_run() -> str | None:
         st.session_state["run"] = st.session_state["run"]
     if wanted and wanted not in names:
         st.warning("The run of this address is not in the runs folder; drawn scenes are shown instead.")
-    return st.selectbox(
+    run = st.selectbox(
         "Run",
         names,
         index=None,
@@ -77,6 +77,8 @@ def pick_run() -> str | None:
         width=300,
         help="Pictures, settings and networks of a run. Without one: drawn scenes, default settings, no training.",
     )
+    store.look_at(run)
+    return run
 
 
 def pick_checkpoint(run: str | None) -> str:

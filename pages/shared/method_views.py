@@ -16,14 +16,19 @@ from scl_core.probe import BoxReport, Probe
 from scl_core.replay import UNTRAINED, Replay
 from scl_core.structured_form import StructuredForm, form_of
 
-STATIC = {"displayModeBar": False, "scrollZoom": False}
+STATIC = {
+    "modeBarButtons": [["toImage"]],
+    "displaylogo": False,
+    "scrollZoom": False,
+    "toImageButtonOptions": {"format": "png", "scale": 2},
+}
 OTHER_FORM = "The run's structured loss has another form; here it is that of the boxes, over pairs of probabilities."
 SAME = 1e-5
 """How far a recomputed number may be from the logged one."""
 
 
 def show_chart(figure: go.Figure, name: str, alt: str, height: int, **options) -> None:
-    """A figure without tool bar; `alt` is what a screen reader says."""
+    """A figure that can be saved as a picture and not zoomed; `alt` is what a screen reader says."""
     options.setdefault("key", f"chart_{name}")
     st.plotly_chart(figure.update_layout(height=height), alt=alt, config=STATIC, **options)
 

@@ -51,6 +51,9 @@ def show_formula(selection: Selection, moved: dict[str, float]) -> None:
     numbers = " + ".join(rf"{weights[name]:.3f} \cdot {found.terms[name]:.4f}" for name in named)
     st.latex(rf"L = {symbols}")
     st.latex(rf"= {numbers} = \mathbf{{{total:.5f}}}")
+    waiting = [name for name, weight in weights.items() if not weight]
+    if waiting:
+        st.caption(f"At step {selection.place.step} no weight lies on {', '.join(waiting)}: see the curve below.")
     if moved:
         st.caption(f"With the run's own settings the sum is {found.loss:.5f}." if not told else "Settings are changed.")
     else:

@@ -14,6 +14,8 @@ from scl_core.runs import Records, RunSummary
 MIOU = "mIoU "
 NOT_COMPARED = ("seed", "run_dir", "device", "train.stop_at", "train.threads", "train.workers", "train.log_every")
 OTHERS = ("learning_rate", "seconds")
+MEASURED = ("gradient/", "cosine/", "targets/", "labels/")
+CLASSES = ("targets/classes", "labels/classes")
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,21 @@ class RunRecords:
     def quantities(self) -> list[str]:
         """What this run has recorded, the scores first."""
         networks = by_network(self.evaluations, "val")
-        return [*(MIOU + network for network in networks), *loss_terms(self.metrics), *(OTHERS if self.metrics else ())]
+        scores = [MIOU + network for network in networks]
+        return [*scores, *loss_terms(self.metrics), *(OTHERS if self.metrics else ()), *self.measured()]
+
+    def measured(self) -> list[str]:
+        """The columns that are filled only at some steps: gradients, cosines, targets."""
+        names = dict.fromkeys(key for record in self.metrics for key in record if key.startswith(MEASURED))
+        return [name for name in names if not name.startswith("targets/share/")]
 
     def curve(self, quantity: str, axis: str) -> Curve:
         """One quantity over the axis; mIoU in percent."""
         epoch, step = self.summary.epoch, self.summary.status.step
         options = {"axis": axis, "steps_per_epoch": step / epoch if epoch and step else None}
+        if quantity.startswith(MEASURED):
+            rows = [record for record in self.metrics if record.get(quantity) is not None]
+            return curve(rows, quantity, **options, seconds=self.metrics)
         if not quantity.startswith(MIOU):
             return curve(self.metrics, quantity, **options)
         rows = by_network(self.evaluations, "val").get(quantity.removeprefix(MIOU), [])
@@ -65,6 +76,8 @@ def settings_of(name: str) -> dict[str, str]:
 
 def unit(quantity: str) -> str:
     """The unit of a quantity."""
+    if quantity in CLASSES:
+        return "effective number of classes"
     return "%" if quantity.startswith(MIOU) else "s" if quantity == "seconds" else "unitless"
 
 

@@ -136,6 +136,20 @@ def show_curves(records: list[dict], evaluations: list[dict]) -> None:
     networks = curves.by_network(evaluations, "val")
     scores.plotly_chart(curves.mean_iou_curves(networks), key="scores", alt="mIoU over the steps, by network")
     rates.plotly_chart(curves.learning_rate_curve(records), key="rates", alt="Learning rate over the steps")
+    show_measured(records)
+
+
+def show_measured(records: list[dict]) -> None:
+    """Pull and direction of each term, and the variety of the targets, where training measured them."""
+    kinds = {key.partition("/")[0] for record in records for key in record if "/" in key}
+    figures = {}
+    if "gradient" in kinds:
+        figures["pulls"] = curves.gradient_curves(records), "Norm of each term's gradient over the steps"
+        figures["directions"] = curves.cosine_curves(records), "Cosine of each term's gradient with the supervised one"
+    if "targets" in kinds:
+        figures["targets"] = curves.target_curves(records), "Variety of targets and labels over the steps"
+    for place, (key, (figure, alt)) in zip(st.columns(max(len(figures), 1)), figures.items(), strict=False):
+        place.plotly_chart(figure, key=key, alt=alt)
 
 
 def show_log(run: RunFolder) -> None:

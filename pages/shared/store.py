@@ -42,6 +42,17 @@ def run_folder(name: str) -> RunFolder:
     return RunFolder(path)
 
 
+def look_at(name: str | None) -> None:
+    """Keep the run that the visitor looks at, for the pages that ask for a run."""
+    st.session_state["looked_at"] = name
+
+
+def looked_at(names: list[str]) -> str | None:
+    """The run that the visitor looked at last, where it is one of these."""
+    name = st.session_state.get("looked_at")
+    return name if name in names else None
+
+
 def metrics(run: RunFolder) -> Records:
     """The metrics of a run, of which a later call in the same session reads only the new lines."""
     known = st.session_state.setdefault("metrics", {})

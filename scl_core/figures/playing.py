@@ -33,8 +33,8 @@ def checkpoints_figure(
     for column, axis in ((1, "x"), (2, "x2"), (3, "x3")):
         figure.update_yaxes(scaleanchor=axis, row=1, col=column)
     return figure.update_layout(
-        sliders=[_slider(steps)],
-        updatemenus=[_buttons()],
+        sliders=[_slider(steps)] if len(steps) > 1 else [],
+        updatemenus=[_buttons()] if len(steps) > 1 else [],
         height=330,
         margin={"l": 4, "r": 4, "t": 30, "b": 4},
         plot_bgcolor="rgba(0, 0, 0, 0)",
