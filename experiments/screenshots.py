@@ -1,8 +1,11 @@
-"""Photograph every page of the app for the documents:  python -m experiments.screenshots RUNS_ROOT
+"""Photograph every page of the app for the documents:  python -m experiments.screenshots [RUNS_ROOT [PAGE ...]]
 
-RUNS_ROOT holds a supervised and an SCL run on `scenes` (nothing else may be shown in a picture of the repository).
+Without RUNS_ROOT the recorded demo is shown. A folder of one's own needs a supervised and an SCL run on `scenes`, named
+scenes-supervised and scenes-scl (nothing else may be shown in a picture of the repository); an RC2L run scenes-rc2l
+is photographed where it is there.
 """
 
+import io
 import os
 import shutil
 import socket
@@ -12,22 +15,44 @@ import time
 import urllib.request
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Page, sync_playwright
+
+from scl_core.data.scenes import draw_scene
+from scl_core.demo import RECORDED
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures"
+PREPARED = ROOT / "build" / "screenshots"
 SIZE = {"width": 1440, "height": 1000}
+WIDTH = 1152
+MOST_BYTES = 250_000
 VIEWS = {
     "overview": "/?run=scenes-scl",
     "launch": "/launch",
     "curves": "/curves?curves=scenes-supervised&curves=scenes-scl&quantity=loss&curve_smoothing=0.9",
     "compare": "/compare?runs=scenes-supervised&runs=scenes-scl",
+    "predictions": "/predictions?run_a=scenes-supervised&run_b=scenes-scl",
+    "next_to_label": "/next_to_label?run_a=scenes-scl",
+    "upload": "/upload?run_a=scenes-scl",
     "cutmix": "/cutmix?run=scenes-scl",
-    "similarity": "/similarity?run=scenes-scl&box=4&pixel=82-140&second=70-100",
-    "pairs": "/pairs?run=scenes-scl",
-    "playground": "/playground?run=scenes-scl",
+    "similarity": "/similarity?run=scenes-scl&box=4&pixel=60-60",
+    "pairs": "/pairs?run=scenes-scl&box=4",
+    "playground": "/playground?run=scenes-scl&step=601",
+    "others": "/others?run=scenes-rc2l",
+    "lesson": "/lesson",
+    "glossary": "/glossary",
 }
 QUIET_CHROMIUM = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking")
+
+
+def prepare() -> Path:
+    """The recorded demo under the names of the pictures, its unlabeled pictures ranked; below the ignored `build`."""
+    shutil.rmtree(PREPARED, ignore_errors=True)
+    for name in ("supervised", "scl"):
+        shutil.copytree(RECORDED / f"demo-{name}", PREPARED / f"scenes-{name}")
+    subprocess.run([sys.executable, "-m", "scl_core.agreement", PREPARED / "scenes-scl"], cwd=ROOT, check=True)
+    return PREPARED
 
 
 def free_port() -> int:
@@ -37,20 +62,11 @@ def free_port() -> int:
 
 
 def start_app(runs_root: Path, port: int) -> subprocess.Popen:
-    """The app on these runs; returns when it answers."""
-    command = [
-        sys.executable,
-        "-m",
-        "streamlit",
-        "run",
-        "app.py",
-        "--server.port",
-        str(port),
-        "--server.headless",
-        "true",
-    ]
+    """The app on these runs; returns when it has run once."""
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+    command += ["--server.headless", "true"]
     server = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"SCL_RUNS": str(runs_root)})
-    for _ in range(150):
+    for _ in range(300):
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1):
                 return server
@@ -60,32 +76,67 @@ def start_app(runs_root: Path, port: int) -> subprocess.Popen:
     raise SystemExit("the app does not answer")
 
 
-def photograph(page: Page, address: str, file: Path) -> None:
+def wait_until_still(page: Page) -> None:
+    """Until the page has run, no spinner turns and the charts are drawn."""
+    page.get_by_role("heading", level=1).first.wait_for()
+    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
+    page.wait_for_function("document.querySelectorAll('[data-testid=stSpinner]').length === 0")
+    page.wait_for_timeout(3000)
+
+
+def photograph(page: Page, name: str, address: str, file: Path) -> None:
     """One page, from top to bottom, once nothing moves any more."""
     page.goto(address)
-    page.get_by_role("heading", level=1).wait_for(timeout=60_000)
-    page.wait_for_timeout(6000)
+    wait_until_still(page)
+    if name == "upload":
+        page.locator("input[type=file]").set_input_files(
+            files=[{"name": "street.png", "mimeType": "image/png", "buffer": own_picture()}]
+        )
+        page.get_by_role("button", name="Download the overlay").wait_for()
+        wait_until_still(page)
     main = page.locator("[data-testid=stMainBlockContainer]")
     height = int(main.evaluate("element => element.scrollHeight"))
-    page.set_viewport_size(SIZE | {"height": max(height, 600)})
+    page.set_viewport_size(SIZE | {"height": min(max(height, 600), 2400)})
     page.wait_for_timeout(1500)
-    page.screenshot(path=file)
+    save_small(page.screenshot(), file)
     page.set_viewport_size(SIZE)
 
 
-def main(runs_root: str) -> None:
+def own_picture() -> bytes:
+    """A street that no run has seen, as a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(draw_scene(99, 1, 192, 384)[0]).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def save_small(content: bytes, file: Path) -> None:
+    """A picture of WIDTH with as many colours as MOST_BYTES allow, 256 at most."""
+    picture = Image.open(io.BytesIO(content)).convert("RGB")
+    picture = picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
+    for colors in (256, 160, 96, 64, 48, 32):
+        picture.quantize(colors, dither=Image.Dither.NONE).save(file, optimize=True)
+        if file.stat().st_size <= MOST_BYTES:
+            break
+
+
+def main(runs_root: str | None = None, *only: str) -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
+    root = Path(runs_root).resolve() if runs_root else prepare()
+    views = {name: view for name, view in VIEWS.items() if name in (only or VIEWS)}
+    if not (root / "scenes-rc2l").is_dir():
+        views.pop("others", None)
     port = free_port()
-    server = start_app(Path(runs_root).resolve(), port)
+    server = start_app(root, port)
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=QUIET_CHROMIUM)
             for scheme in ("light", "dark"):
                 page = browser.new_page(viewport=SIZE, color_scheme=scheme)
+                page.set_default_timeout(300_000)
                 page.goto(f"http://127.0.0.1:{port}/")
-                page.wait_for_timeout(3000)
-                for name, view in VIEWS.items():
-                    photograph(page, f"http://127.0.0.1:{port}{view}", PICTURES / f"{name}-{scheme}.png")
+                wait_until_still(page)
+                for name, view in views.items():
+                    photograph(page, name, f"http://127.0.0.1:{port}{view}", PICTURES / f"{name}-{scheme}.png")
             browser.close()
     finally:
         server.terminate()

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pages.shared import lesson_views as views
-from pages.shared.method_pickers import stop_with
+from pages.shared.messages import stop_with
 from pages.shared.words import term
 from scl_core.errors import UserError
 from scl_core.lesson import Lesson, open_lesson

@@ -4,7 +4,7 @@ import streamlit as st
 
 from pages.shared import health_views as views
 from pages.shared import store
-from pages.shared.method_pickers import stop_with
+from pages.shared.messages import offer_launch, stop_with
 from pages.shared.words import plain_name, term
 from scl_core.errors import UserError
 from scl_core.health import LOOK, Health, examine
@@ -22,13 +22,12 @@ def pick_run() -> str:
     """A run, part of the address; without any, the page ends with what to do."""
     names = [run.name for run in store.summaries() if run.problem is None]
     if not names:
-        st.info("There is no run to examine yet.")
-        if st.button("Launch a run", icon=":material/rocket_launch:"):
-            st.switch_page("pages/runs/launch.py")
-        st.stop()
+        offer_launch("There is no run to examine yet.")
     wanted = st.query_params.get("run")
     if wanted and wanted not in names:
         st.warning("The run of this address is not in the runs folder; another one is shown.")
+    if "run" not in st.session_state and not wanted and store.looked_at(names):
+        st.session_state["run"] = store.looked_at(names)
     if st.session_state.get("run") in names:
         st.session_state["run"] = st.session_state["run"]  # a bound widget forgets a value that the address lacks
     elif "run" in st.session_state:

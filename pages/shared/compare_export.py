@@ -40,7 +40,7 @@ def show_exports(chosen: list[ev.Evaluation], pair: list[ev.Evaluation], names: 
             )  # fmt: skip
     st.caption(
         "The HTML report is one file of about 5 MB that opens without the app and without a network. JSON has "
-        "everything in full precision. LaTeX needs the package booktabs. A chart as PNG: the camera at its upper right corner."
+        "everything in full precision. LaTeX needs the package booktabs. A chart as PNG: the camera at its corner."
     )
 
 

@@ -220,3 +220,12 @@ def test_every_page_in_both_themes(page, server, scheme):
         color = page.locator('[data-testid="stApp"]').evaluate("app => getComputedStyle(app).backgroundColor")
         brightness = sum(map(int, re.findall(r"\d+", color)[:3])) / 3
         assert (brightness > 128) == (scheme == "light")
+
+
+def test_a_deep_link_into_a_server_that_was_warmed_up_finds_its_page(page, server):
+    server.kill()
+    server.start()
+    subprocess.run([sys.executable, str(ROOT / ".ci" / "warm_up"), str(server.port)], timeout=150)
+    visit(page, server, "curves")
+    expect(page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]')).to_be_visible()
+    expect(page.get_by_role("dialog")).to_have_count(0)

@@ -1,6 +1,8 @@
 """The curves of several runs: empty states, every control, groups over seeds, broken and deleted runs."""
 
+import json
 import shutil
+from pathlib import Path
 
 from tests.fake_runs import write_run
 from tests.pages.test_runs_pages import charts, open_page, root, run, start_running, texts, titles  # noqa: F401
@@ -49,6 +51,37 @@ def test_every_control_reaches_the_figure(root, open_page):  # noqa: F811
     assert figure["layout"]["title"]["text"] == "structured" and len(figure["data"]) == 2
     assert (figure["layout"]["xaxis"]["type"], figure["layout"]["yaxis"]["type"]) == ("log", "log")
     assert figure["layout"]["xaxis"]["title"]["text"].startswith("epoch")
+
+
+def measure(run_dir: Path) -> None:
+    """Add what training measures only at some steps: here every hundredth."""
+    file = run_dir / "metrics.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for row in rows[99::100]:
+        row |= {"gradient/supervised": 2.0, "gradient/structured": 0.5, "cosine/structured": 0.25}
+        row |= {"targets/classes": 3.0, "labels/classes": 4.0, "targets/share/Sky": 0.5}
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_what_was_measured_at_some_steps_is_drawn_there(root, open_page):  # noqa: F811
+    measure(write_run(root, "a"))
+    app = open_page(CURVES, curves="a", quantity="cosine/structured")
+    options = app.selectbox(key="quantity").options
+    assert "targets/classes" in options and not any("share" in option for option in options)
+    assert titles(app) == ["cosine/structured"] and len(charts(app)[0]["data"]) == 1
+    shown = titles(open_page(run="a"))
+    assert {"Pull of each term", "Direction against the supervised term", "Variety of the targets"} <= set(shown)
+    write_run(root, "b")
+    assert "Pull of each term" not in titles(open_page(run="b"))
+
+
+def test_the_run_that_was_looked_at_is_looked_at_again(root, open_page):  # noqa: F811
+    write_run(root, "a")
+    write_run(root, "b")
+    app = open_page(run="a")
+    app.switch_page(CURVES).run()
+    app.switch_page("pages/runs/overview.py").run()
+    assert app.selectbox(key="run").value == "a"
 
 
 def test_runs_that_differ_in_their_seed_are_one_group(root, open_page):  # noqa: F811
