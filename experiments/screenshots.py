@@ -32,6 +32,7 @@ VIEWS = {
     "launch": "/launch",
     "curves": "/curves?curves=scenes-supervised&curves=scenes-scl&quantity=loss&curve_smoothing=0.9",
     "compare": "/compare?runs=scenes-supervised&runs=scenes-scl",
+    "health": "/health?run=scenes-scl",
     "predictions": "/predictions?run_a=scenes-supervised&run_b=scenes-scl",
     "next_to_label": "/next_to_label?run_a=scenes-scl",
     "upload": "/upload?run_a=scenes-scl",
