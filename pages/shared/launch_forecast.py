@@ -12,7 +12,17 @@ from scl_core.config import RunConfig, flatten, to_dict
 from scl_core.errors import UserError
 from scl_core.training.forecast import forecast, size
 
-SAME_PACE = ("data.", "model.", "train.batch", "train.accumulate", "train.threads", "augment.", "method.")
+SAME_PACE = (
+    "data.",
+    "model.",
+    "train.batch",
+    "train.accumulate",
+    "train.threads",
+    "train.precision",
+    "train.compile",
+    "augment.",
+    "method.",
+)
 
 
 @st.cache_data(max_entries=16, show_spinner="Watching a small step …")
