@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from experiments.benchmarks.browser import ROOT, answer, browsing, open_page, serving, start_click, start_key
+from experiments.benchmarks.browser import ROOT, answer, browsing, open_page, serving, start_click, start_slide
 from scl_core.cutmix import box_owner, sample_boxes
 from scl_core.restore import run_config
 from scl_core.seeding import generator_for
@@ -73,12 +73,13 @@ def first_pages(context, address: str, count: int) -> Iterator[float]:
 
 
 def slider_moves(page, address: str, count: int) -> Iterator[float]:
-    """The area of the boxes changes by a key on its slider: new boxes, their pictures, numbers and losses."""
+    """The area of the boxes changes by a click on its slider: new boxes, their pictures, numbers and losses."""
     open_page(page, f"{address}/cutmix?{LOOK}&what_if=true")
     slider = page.get_by_role("slider", name="Total area")
     slider.wait_for()
+    page.wait_for_timeout(500)
     for number in range(count):
-        start_key(page, slider, "ArrowRight" if number % 8 < 4 else "ArrowLeft", "Covered by boxes")
+        start_slide(page, slider, 0.3 + 0.05 * (number % 9), "Covered by boxes")
         yield answer(page)
 
 
@@ -141,6 +142,7 @@ def measure(actions: int = 30, interactions: int = 300) -> dict:
         one_from_each = [place for places in zip(*boxes, strict=True) for place in places]
         with serving(runs) as (address, server), browsing() as context:
             page = context.new_page()
+            open_page(page, address)  # a server's first visitor who comes by a deep link is told "Page not found"
             list(clicks(page, address, one_from_each, 4, True))  # everything runs once
             found = {
                 "first page": list(first_pages(context, address, actions)),

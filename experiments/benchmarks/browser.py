@@ -24,13 +24,14 @@ MAP = """[...document.querySelectorAll('.js-plotly-plot')].some((plot) => plot.q
   && (plot.data || []).some((trace) => trace.type === 'heatmap' && trace.y0 !== undefined)
   && (plot.data || []).some((trace) => trace.x?.length === 1 && trace.x[0] === {column} && trace.y[0] === {row}))"""
 WATCH = """(element, act) => {{
-  const start = performance.now();
+  let start = performance.now();
   window.answered = new Promise((done) => {{
     const look = () => ({condition}) ? done((performance.now() - start) / 1000) : requestAnimationFrame(look);
     requestAnimationFrame(look);
   }});
   {act}
 }}"""
+RELEASE = "addEventListener('pointerup', () => { start = performance.now(); }, { once: true, capture: true });"
 CLICK = """const frame = element.getBoundingClientRect();
   const place = {{ clientX: frame.left + {x} * frame.width, clientY: frame.top + {y} * frame.height }};
   element.dispatchEvent(new PointerEvent('click', {{ ...place, bubbles: true, composed: true }}));"""
@@ -94,13 +95,14 @@ def start_click(viewer: Locator, shape: tuple[int, int], place: tuple[int, int],
     viewer.evaluate(WATCH.format(condition=f"{condition} && {IDLE}" if whole else condition, act=act), None)
 
 
-def start_key(page: Page, slider: Locator, key: str, metric: str) -> None:
-    """Press a key on a slider; `answer` gives when the metric had another value and the script had ended."""
+def start_slide(page: Page, slider: Locator, share: float, metric: str) -> None:
+    """Click a slider's track; `answer` gives when, after the button's release, the metric and the page had followed."""
     value = f"[...document.querySelectorAll('[data-testid=stMetric]')].find((m) => m.textContent.includes('{metric}'))"
     before = page.evaluate(f"{value}.textContent")
-    act = "element.focus();"
-    slider.evaluate(WATCH.format(condition=f"{value}?.textContent !== {before!r} && {IDLE}", act=act), None)
-    slider.press(key)
+    condition = f"{value} && {value}.textContent !== {before!r} && {IDLE}"
+    slider.evaluate(WATCH.format(condition=condition, act=RELEASE), None)
+    track = slider.locator("xpath=ancestor::*[@data-orientation][1]").bounding_box()
+    page.mouse.click(track["x"] + share * track["width"], track["y"] + track["height"] / 2, delay=120)  # as a hand does
 
 
 def answer(page: Page) -> float:
