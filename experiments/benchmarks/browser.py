@@ -33,8 +33,8 @@ WATCH = """(element, act) => {{
 }}"""
 RELEASE = "addEventListener('pointerup', () => { start = performance.now(); }, { once: true, capture: true });"
 CLICK = """const frame = element.getBoundingClientRect();
-  const place = {{ clientX: frame.left + {x} * frame.width, clientY: frame.top + {y} * frame.height }};
-  element.dispatchEvent(new PointerEvent('click', {{ ...place, bubbles: true, composed: true }}));"""
+  const clientX = Math.ceil(frame.left + {x} * frame.width), clientY = Math.ceil(frame.top + {y} * frame.height);
+  element.dispatchEvent(new MouseEvent('click', {{ clientX, clientY, bubbles: true, composed: true }}));"""
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def start_click(viewer: Locator, shape: tuple[int, int], place: tuple[int, int],
     """Click a pixel (row, column) of the viewer; `answer` gives when its similarity map, or the `whole` page, stood."""
     (height, width), (row, column) = shape, place
     condition = MAP.format(row=row, column=column)
-    act = CLICK.format(x=(column + 0.5) / width, y=(row + 0.5) / height)
+    act = CLICK.format(x=(column + 0.01) / width, y=(row + 0.01) / height)  # an event's place is in whole pixels
     viewer.evaluate(WATCH.format(condition=f"{condition} && {IDLE}" if whole else condition, act=act), None)
 
 
