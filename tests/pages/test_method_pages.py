@@ -160,4 +160,4 @@ def test_a_damaged_checkpoint_is_told_in_a_line(with_run, tmp_runs, monkeypatch,
     monkeypatch.setenv("SCL_RUNS", str(tmp_runs))
     st.cache_data.clear()
     app = open_view(SIMILARITY, run=NAME)
-    assert app.error and "Traceback" not in app.text[0].value
+    assert app.error and "Traceback" not in app.code[0].value
