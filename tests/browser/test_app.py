@@ -28,7 +28,7 @@ expect.set_options(timeout=SLOW)
 
 
 class Server:
-    """One Streamlit server of the app, on a port of its own, that can be killed and started again."""
+    """One Streamlit server of the app on a port of its own, started as `make app` does; it can be killed and started."""
 
     def __init__(self, runs: Path):
         self.runs = runs
@@ -47,6 +47,7 @@ class Server:
         while not self.healthy():
             assert self.process.poll() is None and time.monotonic() < end, "the app's server did not start"
             time.sleep(0.1)
+        subprocess.run([sys.executable, str(ROOT / ".ci" / "warm_up"), str(self.port)], timeout=150)
 
     def healthy(self) -> bool:
         try:
@@ -226,7 +227,6 @@ def test_every_page_in_both_themes(page, server, scheme):
 def test_a_deep_link_into_a_server_that_was_warmed_up_finds_its_page(page, server):
     server.kill()
     server.start()
-    subprocess.run([sys.executable, str(ROOT / ".ci" / "warm_up"), str(server.port)], timeout=150)
     visit(page, server, "curves")
     expect(page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]')).to_be_visible()
     expect(page.get_by_role("dialog")).to_have_count(0)
