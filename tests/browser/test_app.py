@@ -28,7 +28,7 @@ expect.set_options(timeout=SLOW)
 
 
 class Server:
-    """One Streamlit server of the app on a port of its own, started as `make app` does; it can be killed and started."""
+    """One Streamlit server of the app on a port of its own, started as `make app` does; it can be killed."""
 
     def __init__(self, runs: Path):
         self.runs = runs
