@@ -72,7 +72,7 @@ def test_somebodys_network_opens_after_a_click_and_never_from_a_link(with_run, o
 def test_a_network_that_does_not_fit_is_told_in_a_line(with_run, open_view, own_module, name, told):
     app = open_view(SIMILARITY, run=NAME, checkpoint="own module", network=f"{own_module}:{name}")
     checked(app.button(key="open_network").click().run())
-    assert app.error and told in app.code[0].value and "Traceback" not in app.text[0].value
+    assert app.error and told in app.code[0].value and "Traceback" not in app.code[0].value
 
 
 def as_file(picture: np.ndarray) -> bytes:
@@ -96,7 +96,7 @@ def test_a_broken_picture_is_told_by_its_name(with_run, open_view):
     app.file_uploader(key="upload_a").upload("torn.png", as_file(data.astronaut())[:500], "image/png")
     app.file_uploader(key="upload_b").upload("cup.png", as_file(data.coffee()), "image/png")
     checked(app.run())
-    assert "torn.png" in app.code[0].value and "/tmp" not in app.text[0].value
+    assert "torn.png" in app.code[0].value and "/tmp" not in app.code[0].value
 
 
 def test_the_parts_of_the_loss_add_up_to_it(with_run, open_view):
