@@ -6,7 +6,7 @@ import psutil
 
 from experiments.benchmarks import report
 from experiments.benchmarks.__main__ import keep, run_part
-from experiments.benchmarks.goals import Goal, goals_table
+from experiments.benchmarks.goals import GOALS, Goal, goals_table
 from experiments.benchmarks.parts import PARTS, Part
 from experiments.benchmarks.presets import CLASSES, presets, row_of, table
 from scl_core.methods import METHODS
@@ -72,3 +72,10 @@ def test_presets_are_forecast_without_their_data():
     assert 1.5 < rows[1]["step_operations"] / rows[0]["step_operations"] < 4  # three passes, of 4, 4 and 8 pictures
     found = {"threads": 1, "operations_a_second": {"mobilenet_v2": rows[1]["step_operations"]}, "rows": rows}
     assert "| scenes/scl | mobilenet_v2 | 128 x 256 | 4 + 4 | 3,000 |" in table(found)
+
+
+def test_a_step_faster_than_its_own_passes_is_no_measurement():
+    goal = next(goal for goal in GOALS if goal.part == "step_large")
+    row = {"method": "scl", "bare_seconds": 0.95, "step_seconds": 1.0}
+    assert "| 5 % | yes |" in goal.row({"step_large": {"rows": [row]}})
+    assert "not measured" in goal.row({"step_large": {"rows": [row | {"bare_seconds": 1.2}]}})
