@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -54,7 +55,8 @@ def trainer(tmp_path, monkeypatch, project_root):
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{project_root}")
     yield "small_trainer"
     for child in psutil.Process().children(recursive=True):
-        child.kill()
+        with suppress(psutil.NoSuchProcess):  # it may end by itself meanwhile
+            child.kill()
     wait_until(lambda: launch.reap() == 0)
 
 
