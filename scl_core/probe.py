@@ -29,11 +29,17 @@ from scl_core.structured_form import (
 )
 
 if TYPE_CHECKING:
-    from scl_core.data.batch import Views
+    from scl_core.data.batch import Batch, Views
 
 STREAMS = ("boxes", "pairs", "placebo")
 """Where training draws what `make_probe` takes, in its order."""
 ORDERS = ("raster", "class", "cluster")
+
+
+class Draws(Protocol):
+    """The random draws of one step, as `scl_core.methods.StepDraws` gives them."""
+
+    def generators(self, positions: tuple[int, ...], stream: str) -> list[torch.Generator]: ...
 
 
 class ProbeSettings(Protocol):
@@ -126,6 +132,14 @@ class SimilarityMatrices:
     places: np.ndarray
     classes: np.ndarray
     stride: int
+
+
+def probe_pair(
+    student: nn.Module, teacher: nn.Module, batch: "Batch", draws: "Draws", settings: ProbeSettings
+) -> Probe:
+    """`make_probe` of a batch's first unlabeled pair, with the boxes and pairs that training draws at that step."""
+    generators = [draws.generators(batch.positions[:1], stream)[0] for stream in STREAMS]
+    return make_probe(student, teacher, batch.unlabeled_a, batch.unlabeled_b, settings, *generators)
 
 
 def make_probe(

@@ -119,6 +119,7 @@ def by_class(names: Sequence[str], values: np.ndarray) -> dict[str, float | None
 
 
 def or_none(value: float) -> float | None:
+    """The number, or None for NaN, which JSON does not know."""
     return None if math.isnan(value) else float(value)
 
 

@@ -387,6 +387,7 @@ def _one_per_picture(
 
 
 def check_shapes(student: Tensor, teacher: Tensor, owner: Tensor, valid: Tensor | None) -> None:
+    """Raises ValueError naming the tensor that is not [B, C, H, W], or [B, H, W] for `owner` and `valid`."""
     if student.dim() != 4 or student.shape != teacher.shape:
         raise ValueError(f"student {list(student.shape)} and teacher {list(teacher.shape)} must be one [B, C, H, W]")
     for name, tensor in {"owner": owner, "valid": valid}.items():

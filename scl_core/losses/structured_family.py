@@ -197,6 +197,7 @@ def centred_logits(probs: Tensor) -> Tensor:
 
 
 def log_probs(probs: Tensor) -> Tensor:
+    """Their logarithms [B, C, H, W], in float32 or better; those below `SMALLEST_PROBABILITY` count as that."""
     return probs.to(torch.promote_types(probs.dtype, torch.float32)).clamp(min=SMALLEST_PROBABILITY).log()
 
 

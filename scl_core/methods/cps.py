@@ -22,7 +22,7 @@ from scl_core.methods.parts import (
 from scl_core.models.deeplabv3plus import SegmenterOutput
 from scl_core.models.twin import with_other_head
 from scl_core.models.weights import split_beside, with_beside
-from scl_core.probe import STREAMS, Probe, make_probe
+from scl_core.probe import Probe, probe_pair
 from scl_core.settings import setting
 
 SECOND = "second."
@@ -159,9 +159,9 @@ class Cps(Method):
         """
         if not self.config.cutmix or toggles(self.config):
             return None
-        generators = [draws.generators(batch.positions[:1], stream)[0] for stream in STREAMS]
         a, b = (replace(views, strong=(views.weak,)) for views in (batch.unlabeled_a, batch.unlabeled_b))
-        return make_probe(*self.networks, a, b, self.config, *generators)
+        pair = replace(batch, unlabeled_a=a, unlabeled_b=b)
+        return probe_pair(*self.networks, pair, draws, self.config)
 
     @property
     def evaluated(self):

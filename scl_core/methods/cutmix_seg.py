@@ -21,7 +21,7 @@ from scl_core.methods.parts import (
     two_logits,
 )
 from scl_core.methods.teacher import TeacherSettings, build_teacher
-from scl_core.probe import STREAMS, Probe, make_probe
+from scl_core.probe import Probe, probe_pair
 from scl_core.schedule import unlabeled_factor
 from scl_core.settings import setting
 
@@ -121,6 +121,4 @@ class CutmixSeg(Method):
         """The first unlabeled pair, taken apart by the functions that training uses; None where boxes toggle."""
         if toggles(self.config):
             return None
-        generators = [draws.generators(batch.positions[:1], stream)[0] for stream in STREAMS]
-        student, teacher = self.student, self.teacher.model
-        return make_probe(student, teacher, batch.unlabeled_a, batch.unlabeled_b, self.config, *generators)
+        return probe_pair(self.student, self.teacher.model, batch, draws, self.config)

@@ -33,7 +33,7 @@ from scl_core.methods.teacher import TeacherSettings, build_teacher
 from scl_core.models.deeplabv3plus import DeepLabV3Plus
 from scl_core.models.weights import split_beside, with_beside
 from scl_core.models.wide_head import WideHeadSegmenter
-from scl_core.probe import STREAMS, Probe, make_probe
+from scl_core.probe import Probe, probe_pair
 from scl_core.schedule import unlabeled_factor
 from scl_core.settings import setting
 
@@ -251,9 +251,7 @@ class Pcr(Method):
 
     def probe(self, batch, draws) -> Probe:
         """The first unlabeled pair of the batch as a step that mixes sees it."""
-        generators = [draws.generators(batch.positions[:1], stream)[0] for stream in STREAMS]
-        student, teacher = self.student, self.teacher.model
-        return make_probe(student, teacher, batch.unlabeled_a, batch.unlabeled_b, self.config, *generators)
+        return probe_pair(self.student, self.teacher.model, batch, draws, self.config)
 
     def tensors(self):
         """Teacher and student, the prototypes in the student's file."""

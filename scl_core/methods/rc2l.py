@@ -30,7 +30,7 @@ from scl_core.methods.region_parts import (
 )
 from scl_core.methods.teacher import build_teacher
 from scl_core.models.queries import QueryOutput, QuerySegmenter
-from scl_core.probe import STREAMS, Probe, make_probe
+from scl_core.probe import Probe, probe_pair
 from scl_core.schedule import unlabeled_factor
 from scl_core.settings import setting
 
@@ -177,9 +177,7 @@ class Rc2l(Method):
         """The first unlabeled pair of the batch taken apart, where CutMix is on."""
         if not self.config.num_boxes:
             return None
-        generators = [draws.generators(batch.positions[:1], stream)[0] for stream in STREAMS]
-        student, teacher = self.student, self.teacher.model
-        return make_probe(student, teacher, batch.unlabeled_a, batch.unlabeled_b, self.config, *generators)
+        return probe_pair(self.student, self.teacher.model, batch, draws, self.config)
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ from scl_core.methods.region_parts import (
 )
 from scl_core.methods.teacher import build_teacher
 from scl_core.models import SegmenterOutput
-from scl_core.probe import STREAMS, Probe, make_probe
+from scl_core.probe import Probe, probe_pair
 from scl_core.schedule import unlabeled_factor
 from scl_core.settings import setting
 
@@ -118,6 +118,4 @@ class Rc2lPp(Method):
         """The first unlabeled pair of the batch taken apart, where CutMix is on."""
         if not self.config.num_boxes:
             return None
-        generators = [draws.generators(batch.positions[:1], stream)[0] for stream in STREAMS]
-        student, teacher = self.student, self.teacher.model
-        return make_probe(student, teacher, batch.unlabeled_a, batch.unlabeled_b, self.config, *generators)
+        return probe_pair(self.student, self.teacher.model, batch, draws, self.config)

@@ -1,7 +1,7 @@
 """Structured consistency (Kim et al. 2020): agreement pixel by pixel, and on how alike any two pixels are."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -24,7 +24,7 @@ from scl_core.methods.parts import (
     two_logits,
 )
 from scl_core.methods.teacher import TeacherSettings, build_teacher
-from scl_core.probe import STREAMS, Probe, make_probe
+from scl_core.probe import Probe, probe_pair
 from scl_core.schedule import unlabeled_factor
 from scl_core.settings import setting
 
@@ -179,5 +179,5 @@ class Scl(Method):
 
     def probe(self, batch, draws) -> Probe:
         """The first unlabeled pair of the batch, taken apart by the functions that training uses."""
-        generators = [draws.generators(batch.positions[:1], stream)[0] for stream in STREAMS]
-        return make_probe(self.student, self.producer, batch.unlabeled_a, self.partner(batch), self.config, *generators)
+        pair = replace(batch, unlabeled_b=self.partner(batch))
+        return probe_pair(self.student, self.producer, pair, draws, self.config)

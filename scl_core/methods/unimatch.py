@@ -21,7 +21,7 @@ from scl_core.methods.weak_to_strong import (
     stream,
     target,
 )
-from scl_core.probe import STREAMS, Probe, make_probe
+from scl_core.probe import Probe, probe_pair
 from scl_core.schedule import unlabeled_factor
 from scl_core.settings import setting
 
@@ -134,9 +134,8 @@ class UniMatch(Method):
 
     def probe(self, batch, draws) -> Probe:
         """The first pair's first strong view, mixed also where training left it unmixed; the network is its teacher."""
-        generators = [draws.generators(batch.positions[:1], stream)[0] for stream in STREAMS]
         settings = step_boxes(self.config, draws, batch.positions[0]).settings
-        return make_probe(self.student, self.student, batch.unlabeled_a, batch.unlabeled_b, settings, *generators)
+        return probe_pair(self.student, self.student, batch, draws, settings)
 
 
 def drop_channels(features: Tensor, probability: float, generators: list[torch.Generator]) -> Tensor:

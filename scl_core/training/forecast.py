@@ -130,6 +130,7 @@ def blank_batch(labeled: int, unlabeled: int, crop: tuple[int, int], num_classes
 
 
 def noise_views(count: int, crop: tuple[int, int], num_strong: int) -> Views:
+    """Noise of the shape of one side of the unlabeled pairs, all of it valid."""
     weak, *strong = (torch.randn(count, 3, *crop) for _ in range(1 + num_strong))
     return Views(weak, tuple(strong), torch.ones(count, *crop, dtype=torch.bool), ("",) * count)
 
