@@ -18,10 +18,7 @@ LAYERS = [
     {"checkpoint", "distributed", "runs"},
     {"models", "data", "launch"},
     {"probe", "inference", "jobs"},
-    {"dissect"},
-    {"pair_study"},
     {"methods"},
-    {"insides"},
     {"config"},
     {"command_line", "restore"},
     {"in_turn"},
@@ -29,8 +26,7 @@ LAYERS = [
     {"evaluate", "predict"},
     {"agreement", "doctor", "export", "training"},
     {"train"},
-    {"replay"},
-    {"health", "lesson"},
+    {"microscope"},
 ]
 LEAVES = {"comparison", "cutmix", "ema", "losses", "metrics", "schedule", "seeding"}
 APART = {"figures": {"errors"}}

@@ -10,9 +10,9 @@ import torch
 from scl_core.cutmix import box_owner, cutmix, sample_boxes
 from scl_core.data.batch import Views
 from scl_core.data.images import denormalise
-from scl_core.dissect import exact_parts
 from scl_core.losses.consistency import consistency_loss
 from scl_core.losses.structured import structured_consistency_loss
+from scl_core.microscope.dissect import exact_parts
 from scl_core.probe import (
     describe_boxes,
     make_probe,

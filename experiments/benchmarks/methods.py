@@ -15,7 +15,7 @@ from torch import nn
 from scl_core.config import RunConfig, load_config
 from scl_core.data.sources import open_data
 from scl_core.methods import METHODS, Method, StepDraws
-from scl_core.replay import batch_of_step
+from scl_core.microscope.replay import batch_of_step
 from scl_core.restore import build_method
 from scl_core.train import weighted_sum
 from scl_core.training.optimizer import build_optimizer

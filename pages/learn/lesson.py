@@ -6,7 +6,7 @@ from pages.shared import lesson_views as views
 from pages.shared.messages import stop_with
 from pages.shared.words import term
 from scl_core.errors import UserError
-from scl_core.lesson import Lesson, open_lesson
+from scl_core.microscope.lesson import Lesson, open_lesson
 
 NUMBERS = list(range(1, len(views.STEPS) + 1))
 PAIRS = 4

@@ -7,7 +7,7 @@ from pages.shared.label_views import show_relaxation
 from pages.shared.method_pickers import Selection
 from pages.shared.method_views import show_chart
 from scl_core.figures import pairs as figures
-from scl_core.pair_study import Spread, kept_pairs
+from scl_core.microscope.pair_study import Spread, kept_pairs
 from scl_core.probe import Probe
 
 GRID = (30, 100, 500, 2000, 9000)

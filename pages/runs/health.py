@@ -7,8 +7,8 @@ from pages.shared import store
 from pages.shared.messages import offer_launch, stop_with
 from pages.shared.words import plain_name, term
 from scl_core.errors import UserError
-from scl_core.health import LOOK, Health, examine
-from scl_core.health.overlap import MOST
+from scl_core.microscope.health import LOOK, Health, examine
+from scl_core.microscope.health.overlap import MOST
 
 EVERY = 1_000_000
 

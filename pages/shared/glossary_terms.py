@@ -196,7 +196,7 @@ TERMS = (
         "A picture that is trained on and scored on. Equal files are refused or warned of; copies under another name, "
         "saved anew, are found by what they show.",
         "",
-        ("scl_core.data.leaks.leak_words", "scl_core.health.shared_pictures"),
+        ("scl_core.data.leaks.leak_words", "scl_core.microscope.health.shared_pictures"),
         ("data.name",),
         "health",
     ),

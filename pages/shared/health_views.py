@@ -13,11 +13,11 @@ from scl_core.figures import health as figures
 from scl_core.figures.boxes import owner_picture
 from scl_core.figures.insides import Panel, class_pixels, panels_figure
 from scl_core.figures.parts import confidence_figure
-from scl_core.health import LOOK, SOUND, UNKNOWN, Finding, Health
-from scl_core.health.confidence import SURE
-from scl_core.health.overlap import Overlap
-from scl_core.health.teacher import STALE
-from scl_core.health.terms import SWAMPED
+from scl_core.microscope.health import LOOK, SOUND, UNKNOWN, Finding, Health
+from scl_core.microscope.health.confidence import SURE
+from scl_core.microscope.health.overlap import Overlap
+from scl_core.microscope.health.teacher import STALE
+from scl_core.microscope.health.terms import SWAMPED
 
 SIGNS = {SOUND: "✔ sound", LOOK: "! take a look", UNKNOWN: "– cannot say"}
 SHOWN_COPIES = 3

@@ -5,10 +5,10 @@ import streamlit as st
 from pages.shared import method_data, method_networks, store
 from pages.shared.method_data import Place
 from pages.shared.method_networks import LOCK, OWN, Networks
-from scl_core import insides
 from scl_core.data.batch import Batch
 from scl_core.errors import UserError
-from scl_core.replay import batch_of_step
+from scl_core.microscope import insides
+from scl_core.microscope.replay import batch_of_step
 
 LOOKS = {
     "cps": insides.cross_pseudo_inside,

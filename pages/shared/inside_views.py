@@ -7,7 +7,7 @@ from pages.shared import inside_data
 from pages.shared.method_data import Place
 from scl_core.figures import insides as figures
 from scl_core.figures.insides import Panel, class_pixels, only_where, share_pixels
-from scl_core.insides import CrossPseudoInside, PrototypeInside, RegionInside, StrongViewsInside
+from scl_core.microscope.insides import CrossPseudoInside, PrototypeInside, RegionInside, StrongViewsInside
 
 KEPT, LEFT_OUT = (255, 255, 255), (213, 94, 0)
 

@@ -8,7 +8,7 @@ from scl_core.figures import lesson as figures
 from scl_core.figures.boxes import box_figure, owner_picture
 from scl_core.figures.insides import Panel, class_pixels, only_where, panels_figure, share_pixels, with_dots
 from scl_core.figures.similarity import matrix_figure
-from scl_core.lesson import PAIRS, Lesson, example_pair, heaviest_box, similarity_of, squared_distances
+from scl_core.microscope.lesson import PAIRS, Lesson, example_pair, heaviest_box, similarity_of, squared_distances
 from scl_core.probe import similarity_matrices
 
 FIRST, SECOND = (213, 94, 0), (86, 180, 233)

@@ -18,13 +18,13 @@ from scl_core.data.batch import Batch, Views
 from scl_core.data.images import denormalise
 from scl_core.data.loaders import crop_size
 from scl_core.data.sources import DataSource, open_data
-from scl_core.dissect import box_statistics
 from scl_core.errors import UserError
 from scl_core.methods import StepDraws
 from scl_core.methods.scl import SclConfig
 from scl_core.methods.step_boxes import mixes_pictures, step_boxes
+from scl_core.microscope.dissect import box_statistics
+from scl_core.microscope.replay import batch_of_step
 from scl_core.probe import BoxReport, describe_boxes
-from scl_core.replay import batch_of_step
 from scl_core.restore import run_config
 from scl_core.seeding import generator_for
 

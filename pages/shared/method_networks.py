@@ -16,13 +16,13 @@ from pages.shared import method_data, store
 from pages.shared.method_data import BoxSettings, Place
 from scl_core.checkpoint import find_checkpoint
 from scl_core.config import RunConfig
-from scl_core.dissect import Exact, exact_parts
 from scl_core.errors import UserError
 from scl_core.methods import Method
+from scl_core.microscope.dissect import Exact, exact_parts
+from scl_core.microscope.pair_study import Spread, directions, study
+from scl_core.microscope.replay import UNTRAINED, Replay, replay_step
 from scl_core.models.user_module import load_user_segmenter
-from scl_core.pair_study import Spread, directions, study
 from scl_core.probe import STREAMS, Probe, make_probe
-from scl_core.replay import UNTRAINED, Replay, replay_step
 from scl_core.restore import build_method, restore
 
 OWN = "own module"

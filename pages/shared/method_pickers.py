@@ -11,8 +11,8 @@ from pages.shared.method_networks import OWN, Networks
 from pages.shared.words import plain_name
 from scl_core.config import RunConfig
 from scl_core.errors import UserError
+from scl_core.microscope.replay import UNTRAINED
 from scl_core.probe import BoxReport
-from scl_core.replay import UNTRAINED
 
 NO_RUN = "No run: drawn scenes"
 FIRST_STEP, FIRST_PAIR = 2, 1

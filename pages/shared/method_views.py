@@ -12,8 +12,8 @@ from pages.shared.messages import say_problem
 from pages.shared.method_networks import OWN
 from pages.shared.method_pickers import Selection
 from scl_core.errors import UserError
+from scl_core.microscope.replay import UNTRAINED, Replay
 from scl_core.probe import BoxReport, Probe
-from scl_core.replay import UNTRAINED, Replay
 from scl_core.structured_form import StructuredForm, form_of
 
 STATIC = {

@@ -9,10 +9,10 @@ from pages.shared import method_data, method_networks, method_views, store
 from pages.shared.messages import say_problem, stop_with
 from pages.shared.method_pickers import Selection, slider
 from pages.shared.method_views import show_chart
-from scl_core.dissect import confident_share, losses_at
 from scl_core.errors import UserError
 from scl_core.figures.parts import confidence_figure, weights_figure
 from scl_core.figures.playing import checkpoints_figure
+from scl_core.microscope.dissect import confident_share, losses_at
 from scl_core.probe import Probe
 
 KNOBS = ("ramp", "start", "confidence_threshold")

@@ -10,11 +10,11 @@ from plotly.colors import sample_colorscale
 from pages.shared import method_pixels, method_views
 from pages.shared.method_views import short, show_chart
 from pages.shared.viewer import Outline, Regions, picture_viewer
-from scl_core.dissect import Exact, hard_disagreement, pixel_gradients, similarity_maps
 from scl_core.figures import similarity as figures
 from scl_core.figures.boxes import paste_colors
 from scl_core.figures.parts import class_pair_figure
 from scl_core.figures.similarity import Block
+from scl_core.microscope.dissect import Exact, hard_disagreement, pixel_gradients, similarity_maps
 from scl_core.probe import BoxReport, Probe, SimilarityMatrices, similarity_matrices, similarity_rows
 
 ROWS = 6

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from scl_core.cutmix import cutmix
-from scl_core.dissect import exact_parts, losses_at, pixel_gradients
 from scl_core.losses import structured_consistency_loss
 from scl_core.methods import StepDraws
 from scl_core.methods.parts import draw_owner
 from scl_core.methods.scl import Scl, SclConfig
+from scl_core.microscope.dissect import exact_parts, losses_at, pixel_gradients
 from scl_core.probe import similarity_matrices, similarity_rows
 from scl_core.seeding import generator_for
 from tests.methods.mixing import assert_resumed_equals_uninterrupted, random_batch, refusal, small_network

@@ -5,7 +5,7 @@ import shutil
 
 import yaml
 
-from scl_core.health import LOOK, examine
+from scl_core.microscope.health import LOOK, examine
 from tests.pages.conftest import texts
 
 HEALTH = "pages/runs/health.py"

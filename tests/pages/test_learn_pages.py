@@ -7,9 +7,17 @@ import pytest
 
 from pages.shared.glossary_terms import TERMS
 from scl_core.config import flat_fields
-from scl_core.lesson import PAIRS, RUN, example_pair, heaviest_box, open_lesson, similarity_of, squared_distances
 from scl_core.losses.structured import cosine_similarity_matrix
 from scl_core.methods import METHODS
+from scl_core.microscope.lesson import (
+    PAIRS,
+    RUN,
+    example_pair,
+    heaviest_box,
+    open_lesson,
+    similarity_of,
+    squared_distances,
+)
 from tests.pages.conftest import checked, texts
 
 LESSON, GLOSSARY = "pages/learn/lesson.py", "pages/learn/glossary.py"

@@ -11,9 +11,9 @@ from PIL import Image
 from skimage import data
 
 from scl_core.config import flatten, load_config, to_dict
-from scl_core.dissect import exact_parts
 from scl_core.methods import StepDraws
 from scl_core.methods.weak_to_strong import drawn_area
+from scl_core.microscope.dissect import exact_parts
 from scl_core.runs import RunFolder
 from scl_core.storage.plain_yaml import to_yaml
 from tests.method_run import NAME, library_probe

@@ -7,7 +7,7 @@ import numpy as np
 
 from scl_core.cutmix import box_owner, sample_boxes
 from scl_core.data.images import IGNORE_INDEX
-from scl_core.health.finding import LOOK, SOUND, UNKNOWN, Finding
+from scl_core.microscope.health.finding import LOOK, SOUND, UNKNOWN, Finding
 from scl_core.seeding import generator_for
 
 CHECK, NAME = "Boxes", "Boxes that hold two classes or more"

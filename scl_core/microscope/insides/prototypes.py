@@ -7,10 +7,10 @@ import numpy as np
 from scl_core.data.batch import Batch
 from scl_core.data.images import IGNORE_INDEX, denormalise
 from scl_core.errors import UserError
-from scl_core.insides.pair import answering, at_pixels
 from scl_core.losses.prototype import cosines, sample_grid
 from scl_core.methods.base import StepDraws
 from scl_core.methods.pcr import Pcr
+from scl_core.microscope.insides.pair import answering, at_pixels
 
 
 @dataclass(frozen=True)

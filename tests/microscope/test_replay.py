@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from scl_core.errors import UserError
-from scl_core.replay import UNTRAINED, replay_step
+from scl_core.microscope.replay import UNTRAINED, replay_step
 from tests.conftest import run_command
 from tests.tiny import metrics, tiny_options
 

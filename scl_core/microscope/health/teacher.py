@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from scl_core.health.finding import LOOK, SOUND, UNKNOWN, Finding
+from scl_core.microscope.health.finding import LOOK, SOUND, UNKNOWN, Finding
 from scl_core.training.alarms import BEHIND, EVALUATIONS, teacher_gaps
 
 CHECK, NAME = "Teacher", "Distance of the batch norms"

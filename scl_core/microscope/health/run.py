@@ -7,11 +7,11 @@ import numpy as np
 
 from scl_core.config import RunConfig
 from scl_core.data.sources import DataSource, PictureList, open_data
-from scl_core.health import boxes, confidence, overlap, teacher, terms
-from scl_core.health.finding import UNKNOWN, Finding
 from scl_core.methods import METHODS, Method
 from scl_core.methods.step_boxes import mixes_pictures
-from scl_core.replay import batch_of_step
+from scl_core.microscope.health import boxes, confidence, overlap, teacher, terms
+from scl_core.microscope.health.finding import UNKNOWN, Finding
+from scl_core.microscope.replay import batch_of_step
 from scl_core.restore import restore, run_config
 from scl_core.runs import RunFolder
 

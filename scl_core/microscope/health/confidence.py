@@ -6,8 +6,8 @@ from torch import nn
 
 from scl_core.data.images import normalise
 from scl_core.data.pictures import PictureList
-from scl_core.health.finding import LOOK, SOUND, Finding
 from scl_core.losses.structured_family import soften
+from scl_core.microscope.health.finding import LOOK, SOUND, Finding
 from scl_core.probe import eval_mode
 
 CHECK, NAME = "Confidence", "Pixels with a probability of 0.99 or more"

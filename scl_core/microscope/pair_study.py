@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scl_core.dissect import loss_boxes
 from scl_core.losses.structured import draw_pairs, structured_consistency_loss, visible_pixels
+from scl_core.microscope.dissect import loss_boxes
 from scl_core.probe import Probe, eval_mode
 from scl_core.seeding import generator_for
 from scl_core.structured_form import compared_vectors

@@ -8,11 +8,11 @@ import torch
 from scl_core.cutmix import cutmix
 from scl_core.data.batch import Batch
 from scl_core.data.images import denormalise
-from scl_core.insides.pair import answering
 from scl_core.losses.cross_pseudo import hard_labels
 from scl_core.methods.base import StepDraws
 from scl_core.methods.cps import Cps
 from scl_core.methods.parts import draw_owner
+from scl_core.microscope.insides.pair import answering
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from scl_core.losses.structured import structured_consistency_loss
-from scl_core.pair_study import directions, kept_pairs, study
+from scl_core.microscope.pair_study import directions, kept_pairs, study
 from tests.test_probe import Settings, SmallNetwork, draw, last_shown, some_views
 from tests.test_probe import make_probe as make
 

@@ -7,11 +7,11 @@ import numpy as np
 from scl_core.cutmix import cutmix
 from scl_core.data.batch import Batch
 from scl_core.data.images import denormalise
-from scl_core.insides.pair import answering
 from scl_core.methods.base import StepDraws
 from scl_core.methods.fixmatch import FixMatch
 from scl_core.methods.unimatch import UniMatch
 from scl_core.methods.weak_to_strong import Target, Weak, draw_owner_at_times, partner_target, target
+from scl_core.microscope.insides.pair import answering
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scl_core.health.finding import LOOK, SOUND, UNKNOWN, Finding
+from scl_core.microscope.health.finding import LOOK, SOUND, UNKNOWN, Finding
 
 CHECK, NAME = "Terms", "Pull of the unlabeled terms, at most"
 SWAMPED = 3.0  # times the supervised gradient

@@ -8,7 +8,7 @@ import numpy as np
 from scl_core.data.images import resize_picture
 from scl_core.data.leaks import EVALUATED, TRAINED
 from scl_core.data.pictures import DataSource, FileList, PictureList
-from scl_core.health.finding import LOOK, SOUND, Finding
+from scl_core.microscope.health.finding import LOOK, SOUND, Finding
 
 CHECK, NAME = "Lists", "Training pictures that are scored on"
 SIDE = 32

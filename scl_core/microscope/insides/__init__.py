@@ -4,11 +4,11 @@ The networks run in eval mode (running statistics in batch norm), and each answe
 `scl_core.figures.insides`.
 """
 
-from scl_core.insides.cross_pseudo import CrossPseudoInside, agreement_by_class, cross_pseudo_inside
-from scl_core.insides.pair import one_pair
-from scl_core.insides.prototypes import PrototypeInside, prototype_inside
-from scl_core.insides.regions import RegionInside, region_inside
-from scl_core.insides.strong_views import StrongView, StrongViewsInside, strong_views_inside
+from scl_core.microscope.insides.cross_pseudo import CrossPseudoInside, agreement_by_class, cross_pseudo_inside
+from scl_core.microscope.insides.pair import one_pair
+from scl_core.microscope.insides.prototypes import PrototypeInside, prototype_inside
+from scl_core.microscope.insides.regions import RegionInside, region_inside
+from scl_core.microscope.insides.strong_views import StrongView, StrongViewsInside, strong_views_inside
 
 __all__ = [
     "CrossPseudoInside",

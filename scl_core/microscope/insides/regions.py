@@ -8,12 +8,12 @@ from torch import Tensor
 
 from scl_core.data.batch import Batch
 from scl_core.data.images import denormalise
-from scl_core.insides.pair import answering, at_pixels
 from scl_core.losses.region import Regions, mask_similarities
 from scl_core.methods.base import StepDraws
 from scl_core.methods.rc2l import Rc2l
 from scl_core.methods.rc2l_pp import Rc2lPp
 from scl_core.methods.region_parts import student_side
+from scl_core.microscope.insides.pair import answering, at_pixels
 
 
 @dataclass(frozen=True)

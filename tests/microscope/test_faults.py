@@ -11,7 +11,8 @@ from experiments import leaking_data
 from scl_core.command_line import run_command
 from scl_core.config import load_config
 from scl_core.data.sources import open_data
-from scl_core.health import (
+from scl_core.methods.scl import SclConfig
+from scl_core.microscope.health import (
     LOOK,
     SOUND,
     UNKNOWN,
@@ -24,8 +25,7 @@ from scl_core.health import (
     pulls,
     shared_pictures,
 )
-from scl_core.health.teacher import batch_norm_distances
-from scl_core.methods.scl import SclConfig
+from scl_core.microscope.health.teacher import batch_norm_distances
 from scl_core.models import build_segmenter
 from scl_core.train import main as train
 from tests.conftest import ROOT

@@ -8,7 +8,11 @@ from torch.nn import functional as F
 from scl_core.cutmix import cutmix
 from scl_core.data.images import IGNORE_INDEX, denormalise
 from scl_core.errors import UserError
-from scl_core.insides import (
+from scl_core.losses import cross_pseudo_loss
+from scl_core.losses.region import region_mask_contrast
+from scl_core.methods import StepDraws
+from scl_core.methods.parts import draw_owner
+from scl_core.microscope.insides import (
     agreement_by_class,
     cross_pseudo_inside,
     one_pair,
@@ -16,10 +20,6 @@ from scl_core.insides import (
     region_inside,
     strong_views_inside,
 )
-from scl_core.losses import cross_pseudo_loss
-from scl_core.losses.region import region_mask_contrast
-from scl_core.methods import StepDraws
-from scl_core.methods.parts import draw_owner
 from tests.conftest import build_tiny_folder
 from tests.methods.stepping import CROP, prepare
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from scl_core.dissect import (
+from scl_core.losses.structured import structured_consistency_loss
+from scl_core.microscope.dissect import (
     at_temperature,
     box_statistics,
     confident_share,
@@ -14,7 +15,6 @@ from scl_core.dissect import (
     pixel_gradients,
     similarity_maps,
 )
-from scl_core.losses.structured import structured_consistency_loss
 from scl_core.probe import similarity_rows
 from tests.test_probe import Settings, SmallNetwork, draw, last_shown, some_views
 from tests.test_probe import make_probe as make
