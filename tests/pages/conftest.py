@@ -1,5 +1,6 @@
 """What the tests of the pages share: the app opened at a page, and one small real run."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,11 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from scl_core.runs.processes import describe_process
+from tests.fake_runs import write_json
 from tests.method_run import train_small_run
+
+OVERVIEW = "pages/runs/overview.py"
 
 
 @pytest.fixture(scope="session")
@@ -33,17 +38,41 @@ def copy_run(runs: Path, small_run: Path) -> Callable[[str], Path]:
 
 @pytest.fixture
 def visit(runs: Path, project_root: Path) -> Callable[..., AppTest]:
-    """`visit(page, run="a")` opens a page of the app with this address; an exception fails the test."""
+    """`visit(page, run="a")` opens a page of the app, by default the first, with this address."""
 
-    def visit(page: str, **query: str | list[str]) -> AppTest:
+    def visit(page: str = OVERVIEW, **query: str | list[str]) -> AppTest:
         app = AppTest.from_file(project_root / "app.py", default_timeout=90)
         for key, value in query.items():
             app.query_params[key] = value
-        app.switch_page(page).run()
-        assert not app.exception, app.exception
-        return app
+        return run(app.switch_page(page))
 
     return visit
+
+
+def run(app: AppTest) -> AppTest:
+    """The app run once more, with everything on disk read anew; an exception fails the test."""
+    st.cache_data.clear()
+    return checked(app.run())
+
+
+def checked(app: AppTest) -> AppTest:
+    """The app, once it is sure that no exception reached the page."""
+    assert not app.exception, app.exception
+    return app
+
+
+def start_running(folder: Path) -> None:
+    """Make this test's own process the one that works on the run, seen working a moment ago."""
+    write_json(folder / "process.json", describe_process())
+
+
+def charts(app: AppTest) -> list[dict]:
+    """The figures of the page as plotly draws them."""
+    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+
+
+def titles(app: AppTest) -> list[str]:
+    return [chart["layout"]["title"]["text"] for chart in charts(app)]
 
 
 def texts(*groups) -> str:
@@ -71,9 +100,3 @@ def open_view(project_root: Path) -> Callable[..., AppTest]:
         return checked(app.run())
 
     return open_view
-
-
-def checked(app: AppTest) -> AppTest:
-    """The app, once it is sure that no exception reached the page."""
-    assert not app.exception, app.exception
-    return app

@@ -1,6 +1,7 @@
 """The comparison of checkpoints: matrices, intervals, picked cells, pictures, and what is said where one is missing."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -11,14 +12,11 @@ from scl_core import jobs
 from scl_core.comparison import compare_scores, pictures_with
 from scl_core.figures.report import to_json, to_markdown
 from scl_core.runs import RunFolder
-from tests.pages.conftest import texts
+from tests.fake_runs import CLASSES, write_run
+from tests.pages.conftest import run, texts, titles
 from tests.tiny import wait_for
 
 COMPARE = "pages/runs/compare.py"
-
-
-def titles(app) -> list[str]:
-    return [json.loads(chart.proto.spec)["layout"]["title"]["text"] for chart in app.get("plotly_chart")]
 
 
 def test_intervals_and_support_stand_beside_the_differences(copy_run, visit):
@@ -153,3 +151,81 @@ def test_an_export_without_matrices_says_so(copy_run, runs):
         file.unlink()
     report = report_of(list(ev.evaluations_of(["one"])[0].values())[-2:], ["one"], None)
     assert "Without intervals" in to_markdown(report) and not report.matrices
+
+
+# Runs that have scores alone
+
+
+def test_nothing_to_compare_leads_to_the_launch_page(runs, visit):
+    write_run(runs, "young", step=10)
+    app = visit(COMPARE)
+    assert "no evaluation" in texts(app.info)
+    app.button[0].click().run()
+    assert app.title[0].value == "Launch a run"
+
+
+def test_two_runs_class_by_class_largest_gain_first(runs, visit):
+    write_run(runs, "plain", method="supervised")
+    write_run(runs, "better", gain=0.05)
+    app = visit(COMPARE, runs=["plain", "better"])
+    summary, classes = (table.value for table in app.dataframe[:2])
+    assert summary["Run"].tolist() == ["plain", "better"] and summary["Network"].tolist() == ["student", "teacher"]
+    deltas = classes[classes.columns[-1]]
+    assert deltas.dropna().is_monotonic_decreasing
+    assert set(classes["Class"]) == set(CLASSES) and classes["Class"].iloc[-1] == "Train"
+    assert classes.iloc[-1, 1:].isna().all()
+    assert not app.warning
+    assert titles(app) == ["IoU difference", "IoU by class", "mIoU"]
+
+
+def test_networks_of_one_run_are_compared_at_its_last_step(runs, visit):
+    write_run(runs, "one")
+    app = visit(COMPARE, runs="one")
+    assert app.dataframe[0].value["Network"].tolist() == ["teacher", "student"]
+    assert app.dataframe[0].value["Step"].tolist() == [400, 400]
+    assert "second run" in texts(app.info)
+
+
+def test_any_evaluations_can_be_picked(runs, visit):
+    write_run(runs, "one")
+    app = visit(COMPARE, runs="one")
+    picker = app.multiselect[1]
+    for label in list(picker.value):
+        picker.unselect(label)
+    picker.select("A · student · val · step 200").select("A · student · val · step 400")
+    run(app)
+    assert app.dataframe[1].value.columns.tolist() == ["Class", "step 200", "step 400", "Δ step 400"]
+    for label in list(app.multiselect[1].value):
+        app.multiselect[1].unselect(label)
+    assert "at least one evaluation" in texts(run(app).info)
+
+
+def test_scores_on_other_pictures_are_not_compared_in_silence(runs, visit):
+    write_run(runs, "a")
+    write_run(runs, "b", list_hash="ffffffffffff")
+    app = visit(COMPARE, runs=["a", "b"])
+    assert "different pictures" in texts(app.warning)
+
+
+def test_settings_show_the_differences_or_all(runs, visit):
+    write_run(runs, "a", seed=0)
+    write_run(runs, "b", seed=1)
+    app = visit(COMPARE, runs=["a", "b"])
+    assert app.dataframe[-1].value["Setting"].tolist() == ["seed"]
+    app.toggle(key="only_differences").set_value(False)
+    assert "train.steps" in run(app).dataframe[-1].value["Setting"].tolist()
+
+
+def test_a_run_that_is_deleted_meanwhile_leaves_the_comparison(runs, visit):
+    write_run(runs, "a")
+    write_run(runs, "b")
+    app = visit(COMPARE, runs=["a", "b"])
+    shutil.rmtree(runs / "b")
+    run(app)
+    assert app.dataframe[0].value["Run"].unique().tolist() == ["a"]
+
+
+def test_a_run_of_the_address_that_is_gone_does_not_hide_the_others(runs, visit):
+    write_run(runs, "a")
+    app = visit(COMPARE, runs=["a", "gone"])
+    assert app.dataframe[0].value["Run"].unique().tolist() == ["a"]

@@ -8,7 +8,7 @@ import streamlit as st
 from scl_core import demo, launch
 from scl_core.errors import UserError
 from tests.fake_runs import write_run
-from tests.pages.test_runs_pages import open_page, root, run, start_running, texts  # noqa: F401
+from tests.pages.conftest import run, start_running, texts
 
 
 def press(app, label: str):
@@ -17,45 +17,45 @@ def press(app, label: str):
 
 
 @pytest.fixture
-def training(root: Path):  # noqa: F811
+def training(runs: Path):
     """A demo whose first run trains while the second waits."""
-    start_running(write_run(root, "demo-supervised", method="supervised", state="running", steps=600, step=150))
-    return root
+    start_running(write_run(runs, "demo-supervised", method="supervised", state="running", steps=600, step=150))
+    return runs
 
 
-def test_the_recorded_demo_is_copied_and_compared(root, open_page):  # noqa: F811
-    app = press(open_page(), "Look at the recorded demo")
+def test_the_recorded_demo_is_copied_and_compared(runs, visit):
+    app = press(visit(), "Look at the recorded demo")
     assert app.title[0].value == "Compare"
-    assert sorted(path.name for path in root.iterdir()) == ["demo-scl-recorded", "demo-supervised-recorded"]
+    assert sorted(path.name for path in runs.iterdir()) == ["demo-scl-recorded", "demo-supervised-recorded"]
     assert sorted(app.multiselect(key="runs").value) == ["demo-scl-recorded", "demo-supervised-recorded"]
 
 
-def test_a_runs_folder_that_cannot_be_written_is_said_in_place(root, open_page, monkeypatch):  # noqa: F811
-    monkeypatch.setenv("SCL_RUNS", str(root / "file"))
-    (root / "file").write_text("")
-    app = press(open_page(), "Look at the recorded demo")
+def test_a_runs_folder_that_cannot_be_written_is_said_in_place(runs, visit, monkeypatch):
+    monkeypatch.setenv("SCL_RUNS", str(runs / "file"))
+    (runs / "file").write_text("")
+    app = press(visit(), "Look at the recorded demo")
     assert "demo did not start" in texts(app.error) and "cannot be copied" in texts(app.code)
 
 
-def test_a_demo_that_cannot_start_says_why(root, open_page, monkeypatch):  # noqa: F811
+def test_a_demo_that_cannot_start_says_why(runs, visit, monkeypatch):
     def refuse(*_):
         raise UserError("run demo-scl is there already")
 
     monkeypatch.setattr(demo, "start", refuse)
-    app = press(open_page(), "Run the demo")
+    app = press(visit(), "Run the demo")
     assert "demo did not start" in texts(app.error) and "there already" in texts(app.code)
 
 
-def test_the_demo_starts_with_the_settings_of_the_environment(root, open_page, monkeypatch):  # noqa: F811
+def test_the_demo_starts_with_the_settings_of_the_environment(runs, visit, monkeypatch):
     started = []
     monkeypatch.setenv("SCL_DEMO_CONFIG", "short.yaml")
     monkeypatch.setattr(demo, "start", lambda *given: started.append(given))
-    press(open_page(), "Run the demo")
-    assert started == [(root, ["short.yaml"])]
+    press(visit(), "Run the demo")
+    assert started == [(runs, ["short.yaml"])]
 
 
-def test_progress_then_the_comparison(training, open_page):  # noqa: F811
-    app = open_page()
+def test_progress_then_the_comparison(training, visit):
+    app = visit()
     bars = [bar.proto.text for bar in app.get("progress")]
     assert bars[0].startswith("demo-supervised: ▶ running, step 150 of 600") and bars[1].startswith("demo-scl")
     assert "left" in texts(app.caption)
@@ -66,16 +66,16 @@ def test_progress_then_the_comparison(training, open_page):  # noqa: F811
     assert sorted(app.multiselect(key="runs").value) == ["demo-scl", "demo-supervised"]
 
 
-def test_stopping_the_demo_asks_each_run_that_works(training, open_page, monkeypatch):  # noqa: F811
+def test_stopping_the_demo_asks_each_run_that_works(training, visit, monkeypatch):
     asked = []
     monkeypatch.setattr(launch, "request_stop", lambda path: asked.append(Path(path).name))
-    app = open_page()
+    app = visit()
     next(button for button in app.button if button.label == "Stop the demo").click()
     run(app)
     assert asked == ["demo-supervised"]
 
 
-def test_finished_demo_runs_do_not_lead_away(root, open_page):  # noqa: F811
-    write_run(root, "demo-supervised", method="supervised")
-    write_run(root, "demo-scl")
-    assert open_page().title[0].value == "Runs"
+def test_finished_demo_runs_do_not_lead_away(runs, visit):
+    write_run(runs, "demo-supervised", method="supervised")
+    write_run(runs, "demo-scl")
+    assert visit().title[0].value == "Runs"

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from tests.fake_runs import write_run
-from tests.pages.test_runs_pages import charts, open_page, root, run, start_running, texts, titles  # noqa: F401
+from tests.pages.conftest import charts, run, start_running, texts, titles
 
 CURVES = "pages/runs/curves.py"
 
@@ -14,33 +14,33 @@ def names(app) -> list[str]:
     return [trace["name"] for trace in charts(app)[0]["data"] if trace.get("name")]
 
 
-def test_without_runs_it_leads_to_the_launch_page(root, open_page):  # noqa: F811
-    app = open_page(CURVES)
+def test_without_runs_it_leads_to_the_launch_page(runs, visit):
+    app = visit(CURVES)
     assert "no run to draw" in texts(app.info)
     app.button[0].click().run()
     assert app.title[0].value == "Launch a run"
 
 
-def test_runs_without_a_step_and_no_run_at_all_are_said(root, open_page):  # noqa: F811
-    write_run(root, "young", step=0)
-    app = open_page(CURVES)
+def test_runs_without_a_step_and_no_run_at_all_are_said(runs, visit):
+    write_run(runs, "young", step=0)
+    app = visit(CURVES)
     assert "Pick at least one run" in texts(app.info)
     app.multiselect(key="curves").select("young")
     assert "recorded a step" in texts(run(app).info)
 
 
-def test_runs_lie_over_each_other_and_the_address_keeps_them(root, open_page):  # noqa: F811
-    write_run(root, "a")
-    write_run(root, "b", method="supervised")
-    app = open_page(CURVES, curves=["a", "b"], quantity="loss", axis="time")
+def test_runs_lie_over_each_other_and_the_address_keeps_them(runs, visit):
+    write_run(runs, "a")
+    write_run(runs, "b", method="supervised")
+    app = visit(CURVES, curves=["a", "b"], quantity="loss", axis="time")
     assert names(app) == ["a", "b"] and titles(app) == ["loss"]
     assert charts(app)[0]["layout"]["xaxis"]["title"]["text"] == "training time (minutes)"
     assert "method.name" in app.dataframe[0].value["Setting"].tolist()
 
 
-def test_every_control_reaches_the_figure(root, open_page):  # noqa: F811
-    write_run(root, "a")
-    app = open_page(CURVES, curves="a")
+def test_every_control_reaches_the_figure(runs, visit):
+    write_run(runs, "a")
+    app = visit(CURVES, curves="a")
     assert titles(app) == ["mIoU teacher"] and names(app) == ["a"]
     app.selectbox(key="quantity").select("structured")
     app.slider(key="curve_smoothing").set_value(0.5)
@@ -63,33 +63,33 @@ def measure(run_dir: Path) -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def test_what_was_measured_at_some_steps_is_drawn_there(root, open_page):  # noqa: F811
-    measure(write_run(root, "a"))
-    app = open_page(CURVES, curves="a", quantity="cosine/structured")
+def test_what_was_measured_at_some_steps_is_drawn_there(runs, visit):
+    measure(write_run(runs, "a"))
+    app = visit(CURVES, curves="a", quantity="cosine/structured")
     options = app.selectbox(key="quantity").options
     assert "targets/classes" in options and not any("share" in option for option in options)
     assert titles(app) == ["cosine/structured"] and len(charts(app)[0]["data"]) == 1
-    shown = titles(open_page(run="a"))
+    shown = titles(visit(run="a"))
     assert {"Pull of each term", "Direction against the supervised term", "Variety of the targets"} <= set(shown)
-    write_run(root, "b")
-    assert "Pull of each term" not in titles(open_page(run="b"))
+    write_run(runs, "b")
+    assert "Pull of each term" not in titles(visit(run="b"))
 
 
-def test_the_run_that_was_looked_at_is_looked_at_again(root, open_page):  # noqa: F811
-    write_run(root, "a")
-    write_run(root, "b")
-    app = open_page(run="a")
+def test_the_run_that_was_looked_at_is_looked_at_again(runs, visit):
+    write_run(runs, "a")
+    write_run(runs, "b")
+    app = visit(run="a")
     app.switch_page(CURVES).run()
     app.switch_page("pages/runs/overview.py").run()
     assert app.selectbox(key="run").value == "a"
 
 
-def test_runs_that_differ_in_their_seed_are_one_group(root, open_page):  # noqa: F811
+def test_runs_that_differ_in_their_seed_are_one_group(runs, visit):
     for seed in (0, 1, 2):
-        write_run(root, f"scl-{seed}", seed=seed)
-    write_run(root, "heavier", gain=0.5)
-    write_run(root, "plain", method="supervised")
-    app = open_page(CURVES, curves=["scl-0", "scl-1", "scl-2", "heavier", "plain"], grouped="true")
+        write_run(runs, f"scl-{seed}", seed=seed)
+    write_run(runs, "heavier", gain=0.5)
+    write_run(runs, "plain", method="supervised")
+    app = visit(CURVES, curves=["scl-0", "scl-1", "scl-2", "heavier", "plain"], grouped="true")
     assert set(names(app)) == {
         "scl · scenes · structured_weight 2.0 (n = 3)",
         "scl · scenes · structured_weight 2.5 (n = 1)",
@@ -98,21 +98,21 @@ def test_runs_that_differ_in_their_seed_are_one_group(root, open_page):  # noqa:
     assert "supervised · scenes (n = 1)" in names(run(app))
 
 
-def test_a_broken_or_deleted_run_leaves_the_others(root, open_page):  # noqa: F811
-    write_run(root, "a")
-    write_run(root, "b")
-    app = open_page(CURVES, curves=["a", "b"])
-    (root / "b" / "metrics.jsonl").unlink()
-    (root / "b" / "metrics.jsonl").mkdir()
+def test_a_broken_or_deleted_run_leaves_the_others(runs, visit):
+    write_run(runs, "a")
+    write_run(runs, "b")
+    app = visit(CURVES, curves=["a", "b"])
+    (runs / "b" / "metrics.jsonl").unlink()
+    (runs / "b" / "metrics.jsonl").mkdir()
     run(app)
     assert "cannot be drawn" in texts(app.error) and names(app) == ["a"]
-    shutil.rmtree(root / "b")
+    shutil.rmtree(runs / "b")
     assert names(run(app)) == ["a"]
 
 
-def test_a_working_run_is_live_until_paused(root, open_page):  # noqa: F811
-    start_running(write_run(root, "busy", state="running", step=50))
-    app = open_page(CURVES, curves="busy")
+def test_a_working_run_is_live_until_paused(runs, visit):
+    start_running(write_run(runs, "busy", state="running", step=50))
+    app = visit(CURVES, curves="busy")
     app.toggle(key="curves_live").set_value(False)
     run(app)
     assert len(charts(app)) == 1

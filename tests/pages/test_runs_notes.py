@@ -4,7 +4,7 @@ import time
 
 from scl_core.runs import Notes, archived, read_notes, write_notes
 from tests.fake_runs import write_json, write_lines, write_run
-from tests.pages.test_runs_pages import open_page, root, run, start_running, texts  # noqa: F401
+from tests.pages.conftest import run, start_running, texts
 
 
 def listed(app) -> list[str]:
@@ -16,11 +16,11 @@ def press(app, label: str):
     return run(app)
 
 
-def test_tags_and_note_are_saved_and_filter_the_table(root, open_page):  # noqa: F811
-    folder = write_run(root, "a")
-    write_run(root, "b")
-    write_notes(root / "b", Notes(("old",), "first try"))
-    app = open_page(run="a")
+def test_tags_and_note_are_saved_and_filter_the_table(runs, visit):
+    folder = write_run(runs, "a")
+    write_run(runs, "b")
+    write_notes(runs / "b", Notes(("old",), "first try"))
+    app = visit(run="a")
     next(box for box in app.multiselect if box.label == "Tags").set_value(["old"])
     app.text_area[0].input("looks good")
     press(app, "Save")
@@ -31,28 +31,28 @@ def test_tags_and_note_are_saved_and_filter_the_table(root, open_page):  # noqa:
     assert listed(run(app)) == ["a"]
 
 
-def test_a_note_that_cannot_be_saved_says_why(root, open_page, monkeypatch):  # noqa: F811
-    folder = write_run(root, "a")
-    app = open_page(run="a")
+def test_a_note_that_cannot_be_saved_says_why(runs, visit, monkeypatch):
+    folder = write_run(runs, "a")
+    app = visit(run="a")
     (folder / "notes.json").mkdir()
     press(app, "Save")
     assert "not saved" in texts(app.error) and "cannot be written" in texts(app.code)
 
 
-def test_a_pattern_and_what_is_none(root, open_page):  # noqa: F811
+def test_a_pattern_and_what_is_none(runs, visit):
     for name in ("a-s0", "a-s1", "b-s0", "c-(x"):
-        write_run(root, name)
-    app = open_page(filter="^a s[01] ")
+        write_run(runs, name)
+    app = visit(filter="^a s[01] ")
     assert listed(app) == ["a-s1", "a-s0"]
     app.text_input(key="filter").input("(x")
     assert listed(run(app)) == ["c-(x"]
 
 
-def test_sorting_by_score_puts_runs_without_one_last(root, open_page):  # noqa: F811
-    write_run(root, "low", gain=-0.2)
-    write_run(root, "high", gain=0.2)
-    write_run(root, "none", step=10, state="stopped")
-    app = open_page()
+def test_sorting_by_score_puts_runs_without_one_last(runs, visit):
+    write_run(runs, "low", gain=-0.2)
+    write_run(runs, "high", gain=0.2)
+    write_run(runs, "none", step=10, state="stopped")
+    app = visit()
     assert listed(app) == ["none", "low", "high"]
     app.selectbox(key="sort").select("Best mIoU")
     order = listed(run(app))
@@ -60,48 +60,48 @@ def test_sorting_by_score_puts_runs_without_one_last(root, open_page):  # noqa: 
     assert order[-1] == "none" and best[0] > best[1]
 
 
-def test_a_run_is_archived_by_name_and_comes_back(root, open_page):  # noqa: F811
-    write_run(root, "a")
-    write_run(root, "b")
-    app = open_page(run="a")
+def test_a_run_is_archived_by_name_and_comes_back(runs, visit):
+    write_run(runs, "a")
+    write_run(runs, "b")
+    app = visit(run="a")
     assert next(button for button in app.button if button.key == "archive_now").disabled
     app.text_input(key="archive-a").input("a")
     run(app)
     press(app, "Archive")
-    assert archived(root) == ["a"] and listed(app) == ["b"] and not app.warning
+    assert archived(runs) == ["a"] and listed(app) == ["b"] and not app.warning
     press(app, "Undo")
-    assert listed(app) == ["b", "a"] and archived(root) == []
+    assert listed(app) == ["b", "a"] and archived(runs) == []
 
 
-def test_the_archive_is_listed_also_when_it_has_the_last_run(root, open_page):  # noqa: F811
-    write_run(root / ".archive", "a")
-    app = open_page()
+def test_the_archive_is_listed_also_when_it_has_the_last_run(runs, visit):
+    write_run(runs / ".archive", "a")
+    app = visit()
     assert "No run yet" in texts(app.subheader)
     press(app, "Bring back")
     assert listed(app) == ["a"]
 
 
-def test_a_lost_run_says_since_when_and_its_last_lines(root, open_page):  # noqa: F811
-    folder = write_run(root, "orphan", state="running", step=100)
+def test_a_lost_run_says_since_when_and_its_last_lines(runs, visit):
+    folder = write_run(runs, "orphan", state="running", step=100)
     write_json(folder / "status.json", {"state": "running", "step": 100, "steps": 400, "time": time.time() - 300})
-    app = open_page(run="orphan")
+    app = visit(run="orphan")
     assert "5 min" in texts(app.error) and "91/400  loss" in texts(app.code)
 
 
-def test_an_alarm_that_holds_is_shown(root, open_page):  # noqa: F811
-    folder = write_run(root, "a")
+def test_an_alarm_that_holds_is_shown(runs, visit):
+    folder = write_run(runs, "a")
     rows = [{"step": 50, "kind": "teacher", "on": True, "text": "the teacher stays behind"}]
     write_lines(folder / "alarms.jsonl", rows)
-    app = open_page(run="a")
+    app = visit(run="a")
     assert "alarm" in texts(app.warning) and "since step 50: the teacher stays behind" in texts(app.code)
     write_lines(folder / "alarms.jsonl", [*rows, {"step": 90, "kind": "teacher", "on": False, "text": "over"}])
     assert not run(app).warning
 
 
-def test_the_end_of_a_watched_run_is_told(root, open_page):  # noqa: F811
-    folder = write_run(root, "busy", state="running", step=100)
+def test_the_end_of_a_watched_run_is_told(runs, visit):
+    folder = write_run(runs, "busy", state="running", step=100)
     start_running(folder)
-    app = open_page(run="busy")
+    app = visit(run="busy")
     write_json(folder / "status.json", {"state": "stopped", "step": 120, "steps": 400})
     run(app)
     run(app)
