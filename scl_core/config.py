@@ -34,12 +34,23 @@ class TrainConfig:
     )
     optimizer: str = setting("sgd", "The optimizer.", choices=("sgd", "adamw"))
     learning_rate: float = setting(0.02, "Learning rate of the first step.", low=0.0)
+    encoder_rate: float = setting(
+        1.0,
+        "Learning rate of the encoder as a share of the others' (0.1 where the head learns ten times faster).",
+        low=0.0,
+        high=100.0,
+    )
     power: float = setting(0.9, "Power of the polynomial decay of the learning rate.", low=0.0)
     learning_rate_every: int = setting(
         1, "Steps for which one learning rate holds; with the steps of an epoch it falls by epochs.", low=1
     )
     momentum: float = setting(0.9, "Momentum of SGD; the first beta of AdamW.", low=0.0, high=0.9999)
     weight_decay: float = setting(1e-4, "Weight decay of every weight that is not a bias or a normalisation.", low=0.0)
+    gradient_limit: float | None = setting(
+        None,
+        "Largest Euclidean norm of a step's gradient; a larger one is scaled down to it. Empty = no limit.",
+        low=1e-6,
+    )
     decay_all: bool = setting(False, "Let the weight decay hold for biases and normalisations too.")
     precision: str = setting(
         "float32",

@@ -22,7 +22,7 @@ from scl_core.runs import RunFolder
 from scl_core.schedule import poly_learning_rate
 from scl_core.seeding import generator_for
 from scl_core.training.keeping import catch_up, evaluate_and_save
-from scl_core.training.optimizer import set_learning_rate
+from scl_core.training.optimizer import limit_gradients, set_learning_rate
 from scl_core.training.plan import Plan, read_plan
 from scl_core.training.ranks import run_ranks
 from scl_core.training.session import Session, prepare
@@ -119,8 +119,10 @@ def run_steps(session: Session) -> tuple[str, int]:
         gauges = session.gauges.read(step, terms, weights, batch.labels)
         loss.backward()
         asked = float(bool(session.stop))
-        means = mean_over_ranks({"loss": loss, **terms, "gradient": gradient_norm(session.model), "stop": asked})
+        norm = gradient_norm(session.model)
+        means = mean_over_ranks({"loss": loss, **terms, "gradient": norm, "stop": asked})
         refuse_non_finite(means, step, batch)
+        limit_gradients(optimizer, norm, config.gradient_limit)
         optimizer.step()
         method.after_step(step)
         now = time.perf_counter()

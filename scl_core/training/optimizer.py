@@ -6,6 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from scl_core.errors import UserError
+from scl_core.models.twin import ENCODER_NAMES
+
+SHARE = "share"  # of a group: its learning rate as a share of the step's
+
 
 class WithoutCompiler:
     """Torch's wrappers keep its compiler out of an optimizer, and import it to do so: more than a second of a start.
@@ -34,20 +39,45 @@ class AdamW(WithoutCompiler, torch.optim.AdamW):
 def build_optimizer(module: nn.Module, train) -> torch.optim.Optimizer:
     """SGD or AdamW over the trainable parameters; biases and normalisations have no weight decay by default.
 
-    `train` is a `TrainConfig`.
+    `train` is a `TrainConfig`. With an `encoder_rate` other than 1 the encoders' parameters are groups of their own.
+    Raises `UserError` where that is asked of a network without an encoder's name.
     """
-    trainable = [p for p in module.parameters() if p.requires_grad]
+    trainable = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+    if train.encoder_rate == 1.0:
+        groups = decayed_and_not(list(trainable.values()), train)
+    else:
+        of_encoder = [parameter for name, parameter in trainable.items() if is_encoders(name)]
+        others = [parameter for name, parameter in trainable.items() if not is_encoders(name)]
+        if not of_encoder:
+            raise UserError(
+                f"train.encoder_rate {train.encoder_rate} is for a part named {' or '.join(ENCODER_NAMES)}, which the "
+                "network of model.encoder has not: name its part so, or set train.encoder_rate to 1"
+            )
+        slow = [group | {SHARE: train.encoder_rate} for group in decayed_and_not(of_encoder, train)]
+        groups = [*slow, *decayed_and_not(others, train)]
+    if train.optimizer == "adamw":
+        optimizer = AdamW(groups, lr=train.learning_rate, betas=(train.momentum, 0.999), fused=True)
+    else:
+        optimizer = SGD(groups, lr=train.learning_rate, momentum=train.momentum, fused=True)
+    set_learning_rate(optimizer, train.learning_rate)
+    return optimizer
+
+
+def is_encoders(name: str) -> bool:
+    """Whether a parameter of this dotted name belongs to an encoder."""
+    return any(part in ENCODER_NAMES for part in name.split("."))
+
+
+def decayed_and_not(parameters: list[nn.Parameter], train) -> list[dict]:
+    """The groups of those with the weight decay of the settings, and of biases and normalisations; none is empty."""
     groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": train.weight_decay},
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": train.weight_decay},
         {
-            "params": [p for p in trainable if p.ndim <= 1],
+            "params": [p for p in parameters if p.ndim <= 1],
             "weight_decay": train.weight_decay if train.decay_all else 0.0,
         },
     ]
-    groups = [group for group in groups if group["params"]]
-    if train.optimizer == "adamw":
-        return AdamW(groups, lr=train.learning_rate, betas=(train.momentum, 0.999), fused=True)
-    return SGD(groups, lr=train.learning_rate, momentum=train.momentum, fused=True)
+    return [group for group in groups if group["params"]]
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -71,6 +101,14 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, 
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
-    """The same learning rate for every group."""
+    """The learning rate of every group: `value`, or the group's share of it."""
     for group in optimizer.param_groups:
-        group["lr"] = value
+        group["lr"] = value * group.get(SHARE, 1.0)
+
+
+def limit_gradients(optimizer: torch.optim.Optimizer, norm: Tensor, most: float | None) -> None:
+    """Scale all gradients so that their Euclidean norm, which is `norm` now, is `most` at most; None leaves them."""
+    if most is None:
+        return
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    torch.nn.utils.clip_grads_with_norm_(parameters, most, norm)
