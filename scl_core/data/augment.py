@@ -4,7 +4,8 @@ Every draw comes from the sample's own generator, and the number of draws does n
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -20,18 +21,25 @@ _LUMA = (0.299, 0.587, 0.114)
 _RGB_TO_YIQ = torch.tensor([_LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
 _YIQ_TO_RGB = torch.linalg.inv(_RGB_TO_YIQ)
 _SMALLEST_SIGMA = 0.15
+SMALLEST_SCALE, LARGEST_SCALE = 0.05, 20.0
 
 
 @dataclass
 class AugmentConfig:
     """How pictures are varied in training."""
 
-    scale_min: float = setting(0.5, "Smallest random scale of a picture.", low=0.05, high=20.0)
-    scale_max: float = setting(2.0, "Largest random scale of a picture.", low=0.05, high=20.0)
+    scale_min: float = setting(0.5, "Smallest random scale of a picture.", low=SMALLEST_SCALE, high=LARGEST_SCALE)
+    scale_max: float = setting(2.0, "Largest random scale of a picture.", low=SMALLEST_SCALE, high=LARGEST_SCALE)
+    scales: str | None = setting(
+        None, "The scales that are drawn from, as 0.5,0.75,1; empty = any from scale_min to scale_max."
+    )
     crop_height: int | None = setting(None, "Height of the training crop in pixels; none: the input height.", low=1)
     crop_width: int | None = setting(None, "Width of the training crop in pixels; none: the input width.", low=1)
     flip: float = setting(0.5, "Probability of a horizontal flip.", low=0.0, high=1.0)
     jitter: float = setting(0.25, "Brightness, contrast and saturation change by up to this share.", low=0.0, high=1.0)
+    jitter_probability: float = setting(
+        1.0, "Probability that brightness, contrast, saturation and hue change at all.", low=0.0, high=1.0
+    )
     hue: float = setting(0.1, "Hue turns by up to this share of the full circle.", low=0.0, high=0.5)
     blur: float = setting(0.5, "Probability of a Gaussian blur.", low=0.0, high=1.0)
     blur_sigma_max: float = setting(1.3, "Largest standard deviation of the blur in pixels.", low=0.15, high=20.0)
@@ -50,6 +58,31 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         if self.scale_min > self.scale_max:
             raise UserError(f"augment.scale_min {self.scale_min} is larger than augment.scale_max {self.scale_max}")
+        scale_list(self.scales)
+
+    def scale(self, draw: float) -> float:
+        """The scale for a draw from 0 to 1, uniform over the range or over the list."""
+        if self.scales is None:
+            return self.scale_min + draw * (self.scale_max - self.scale_min)
+        listed = scale_list(self.scales)
+        return listed[min(int(draw * len(listed)), len(listed) - 1)]
+
+
+@cache
+def scale_list(text: str | None) -> tuple[float, ...]:
+    """The numbers of `augment.scales`. Raises `UserError` for anything but positive numbers between commas."""
+    if text is None:
+        return ()
+    try:
+        listed = tuple(float(word) for word in text.split(","))
+    except ValueError:
+        listed = ()
+    if not listed or not all(SMALLEST_SCALE <= scale <= LARGEST_SCALE for scale in listed):
+        raise UserError(
+            f"augment.scales {text!r}: give numbers from {SMALLEST_SCALE:g} to {LARGEST_SCALE:g} with commas between "
+            "them, as 0.5,0.75,1"
+        )
+    return listed
 
 
 @dataclass(frozen=True)
@@ -117,6 +150,10 @@ class Photometric:
         """Change float32 [3, H, W] in 0 .. 1; the result is in 0 .. 1 again."""
         return _blurred(self._recolored(image), self.sigma)
 
+    def without_jitter(self) -> "Photometric":
+        """Brightness, contrast and hue as they were, colors kept or removed."""
+        return replace(self, brightness=1.0, contrast=1.0, saturation=1.0 if self.saturation else 0.0, hue=0.0)
+
     def _recolored(self, image: Tensor) -> Tensor:
         """Brightness, saturation and hue are one 3 x 3 matrix; contrast stretches around the mean luma."""
         if (self.brightness, self.contrast, self.saturation, self.hue) == (1.0, 1.0, 1.0, 0.0):
@@ -140,7 +177,7 @@ def draw_geometry(
     (row, column) of the picture, where one is given; it may lie anywhere in the crop.
     """
     scale, vertical, horizontal, flip = torch.rand(4, generator=generator, dtype=torch.float64).tolist()
-    factor = config.scale_min + scale * (config.scale_max - config.scale_min)
+    factor = config.scale(scale)
     scaled = [max(1, round(extent * factor)) for extent in size]
     inside = [None, None]
     if focus is not None:
@@ -165,6 +202,17 @@ def draw_photometric(config: AugmentConfig, generator: torch.Generator) -> Photo
     )
 
 
+def jittered_at_times(
+    changes: list[Photometric], config: AugmentConfig, generator: torch.Generator
+) -> list[Photometric]:
+    """The changes, some without their jitter of colors, a draw for each; those that remove the colors still do."""
+    draws = torch.rand(len(changes), generator=generator, dtype=torch.float64).tolist()
+    return [
+        change if draw < config.jitter_probability else change.without_jitter()
+        for change, draw in zip(changes, draws, strict=True)
+    ]
+
+
 def labeled_sample(
     image: np.ndarray,
     label: np.ndarray,
@@ -178,7 +226,7 @@ def labeled_sample(
     The crop contains the pixel `focus` (row, column) where one is given.
     """
     geometry = draw_geometry(config, image.shape[:2], crop, generator, focus)
-    change = draw_photometric(config, generator)
+    (change,) = jittered_at_times([draw_photometric(config, generator)], config, generator)
     part = geometry.image(image)
     part = change.apply(part) if config.photometric_labeled else part
     return geometry.padded(normalise(part), 0.0), geometry.label(label)
@@ -194,8 +242,9 @@ def unlabeled_sample(
     """
     geometry = draw_geometry(config, image.shape[:2], crop, generator)
     part = geometry.image(image)
-    changed = [draw_photometric(config, generator).apply(part) for _ in range(num_strong)]
-    strong = tuple(geometry.padded(normalise(view), 0.0) for view in changed)
+    drawn = [draw_photometric(config, generator) for _ in range(num_strong)]
+    changes = jittered_at_times(drawn, config, generator)
+    strong = tuple(geometry.padded(normalise(change.apply(part)), 0.0) for change in changes)
     same = config.teacher_photometric == "same" and num_strong > 0
     weak = strong[0].clone() if same else geometry.padded(normalise(part), 0.0)
     return weak, strong, geometry.valid()

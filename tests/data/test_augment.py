@@ -13,6 +13,7 @@ from scl_core.data.augment import (
     Photometric,
     draw_geometry,
     draw_photometric,
+    jittered_at_times,
     labeled_sample,
     unlabeled_sample,
 )
@@ -155,7 +156,7 @@ def test_the_number_of_draws_does_not_depend_on_the_settings(config):
     generator = generator_for(0, 1, 0)
     labeled_sample(*blocks(20, 30), config, (10, 10), generator)
     reference = generator_for(0, 1, 0)
-    torch.rand(4 + 7, generator=reference, dtype=torch.float64)
+    torch.rand(4 + 7 + 1, generator=reference, dtype=torch.float64)
     assert torch.rand(1, generator=generator) == torch.rand(1, generator=reference)
 
 
@@ -169,6 +170,39 @@ def test_scales_flips_and_places_cover_their_ranges():
     larger = [draw_geometry(still, (12, 12), (10, 10), generator_for(0, step, 0)) for step in range(60)]
     smaller = [draw_geometry(still, (10, 10), (12, 12), generator_for(0, step, 0)) for step in range(60)]
     assert {geometry.top for geometry in larger} == {geometry.right for geometry in smaller} == {0, 1, 2}
+
+
+def test_scales_of_a_list_come_alike_and_nothing_between_them():
+    config = AugmentConfig(scales="0.5,0.75,1,1.5,1.75,2")
+    drawn = [draw_geometry(config, (100, 100), (80, 80), generator_for(0, step, 0)) for step in range(600)]
+    heights, counts = np.unique([geometry.scaled_height for geometry in drawn], return_counts=True)
+    assert heights.tolist() == [50, 75, 100, 150, 175, 200] and 70 < counts.min() <= counts.max() < 130
+    one = draw_geometry(AugmentConfig(scales="1"), (100, 100), (80, 80), generator_for(0, 1, 0))
+    other = draw_geometry(AugmentConfig(**(STILL | {"flip": 0.5})), (100, 100), (80, 80), generator_for(0, 1, 0))
+    assert one == other
+
+
+@pytest.mark.parametrize("scales", ["", "a", "0.5;1", "1,0", "1,-2", "nan", "1,,2", "inf"])
+def test_scales_that_are_no_list_of_numbers_are_refused(scales):
+    with pytest.raises(UserError, match=r"augment\.scales .*: give numbers from 0\.05 to 20 with commas"):
+        AugmentConfig(scales=scales)
+
+
+def test_colors_are_jittered_with_their_probability_and_the_rest_stays():
+    config = AugmentConfig(jitter=0.5, gray=0.3, blur=0.6, jitter_probability=0.8)
+    pairs = []
+    for step in range(300):
+        generator = generator_for(1, step, 0)
+        drawn = [draw_photometric(config, generator) for _ in range(2)]
+        pairs += zip(drawn, jittered_at_times(drawn, config, generator), strict=True)
+    assert 0.15 < np.mean([before != after for before, after in pairs]) < 0.25
+    for before, after in pairs:
+        assert after.sigma == before.sigma and (after.saturation == 0) == (before.saturation == 0)
+        still = (after.brightness, after.contrast, after.hue) == (1.0, 1.0, 0.0) and after.saturation in (0.0, 1.0)
+        assert after == before or still
+    never = AugmentConfig(blur=0.0, jitter_probability=0.0)
+    weak, strong, _ = unlabeled_sample(noise(20, 30), never, (20, 30), generator_for(0, 1, 0), 2)
+    assert all(torch.equal(view, weak) for view in strong)
 
 
 def test_scales_in_the_wrong_order_are_refused():
