@@ -69,6 +69,18 @@ class PcrConfig(StructuredSettings, TeacherSettings):
         "Decode as the paper's network does: features of twice model.decoder_channels, which a head of three "
         "convolutions and the prototypes read. False: the features that the shared network's classifier reads.",
     )
+    decoder_dropout: float = setting(
+        0.0,
+        "Probability that a channel of the paper's decoder is dropped in training, 0.1 in the paper; with paper_head.",
+        low=0.0,
+        high=0.9,
+    )
+    auxiliary_weight: float = setting(
+        0.0,
+        "Weight of the labeled loss of a second small head that reads a resnet's third stage, 0.4 on Cityscapes in the "
+        "paper; with paper_head. 0 = no such head.",
+        low=0.0,
+    )
     num_prototypes: int = setting(4, "Prototypes of each class (K; 3 on Cityscapes).", low=1)
     temperature: float = setting(0.1, "Temperature of the prototype predictor (T).", low=0.001)
     prototype_momentum: float = setting(0.99, "Share of a prototype that an update keeps.", low=0.0, high=1.0)
@@ -85,6 +97,15 @@ class PcrConfig(StructuredSettings, TeacherSettings):
         0.7, "Supervise only pixels whose class has at most this probability; empty = every pixel.", low=0.0, high=1.0
     )
     ohem_min_kept: int = setting(50000, "Pixels per labeled picture that are supervised at least, with OHEM.", low=0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("decoder_dropout", "auxiliary_weight"):
+            if getattr(self, name) and not self.paper_head:
+                raise UserError(
+                    f"method.{name} {getattr(self, name)} is of the paper's decoder: set method.paper_head to true, or "
+                    f"method.{name} to 0"
+                )
 
 
 class Unlabeled(NamedTuple):
@@ -103,8 +124,8 @@ class Pcr(Method):
     Their training loop was not released; this one follows the paper, their network and their settings. A warm start on
     labels alone, with the teacher equal to the student; then prototypes by k-means over the labeled pictures, once, in
     eval mode; then all losses. The teacher's linear predictor gives the labels, for both predictors of the student.
-    Both read the features of the shared network, or with `paper_head` those of the paper's decoder; the auxiliary loss
-    for Cityscapes is left out. Prototypes move after the step, by the student's features of that step.
+    Both read the features of the shared network, or with `paper_head` those of the paper's decoder, which may have the
+    paper's dropout and auxiliary loss. Prototypes move after the step, by the student's features of that step.
     With `structured_weight` the structured consistency is added: see `scl_core.methods.parts`.
     """
 
@@ -132,7 +153,12 @@ class Pcr(Method):
                 "method.paper_head builds its decoder on an encoder of this project, and model.encoder names a network "
                 "of its own: choose another model.encoder, or set method.paper_head to false"
             )
-        return WideHeadSegmenter(segmenter)
+        if config.auxiliary_weight and not hasattr(segmenter.encoder, "three_maps"):
+            raise UserError(
+                f"method.auxiliary_weight {config.auxiliary_weight} reads the third stage of a resnet: set "
+                "model.encoder to resnet18, resnet50 or resnet101, or method.auxiliary_weight to 0"
+            )
+        return WideHeadSegmenter(segmenter, auxiliary=config.auxiliary_weight > 0)
 
     @classmethod
     def smallest_forward(cls, config, train):
@@ -143,26 +169,49 @@ class Pcr(Method):
         self.labeled = pictures
 
     def forward(self, batch, draws):
-        """The term `supervised`; after the warm start also `pseudo_label`, two of the prototypes, and `structured`."""
+        """The term `supervised`; after the warm start also `pseudo_label`, two of the prototypes, and `structured`.
+
+        Also `auxiliary` in every step, where it has a weight.
+        """
         if self.unlabeled_factor(draws.step) == 0.0:
-            return {"supervised": self.labeled_loss(self.student(batch.images).logits, batch.labels)}
+            logits, _, auxiliary = self.learning_pass(batch.images, batch, draws)
+            return self.labeled_terms(logits, auxiliary, batch.labels)
         if not self.prototypes.any():
             self.prototypes.copy_(from_main(self.first_prototypes(batch, draws) if rank() == 0 else None))
         unlabeled = self.unlabeled(batch, draws)
         self.note_targets(draws.step, unlabeled.probs, unlabeled.valid)
         count = len(batch.images)
-        logits, features = self.student(torch.cat([batch.images, unlabeled.pictures]))
+        pictures = torch.cat([batch.images, unlabeled.pictures])
+        logits, features, auxiliary = self.learning_pass(pictures, batch, draws)
         labels = self.teacher_labels(unlabeled)
-        terms = {
-            "supervised": self.labeled_loss(logits[:count], batch.labels),
-            "pseudo_label": self.pseudo_label_loss(logits[count:], labels, unlabeled.valid),
-        }
+        terms = self.labeled_terms(logits[:count], auxiliary[:count], batch.labels)
+        terms["pseudo_label"] = self.pseudo_label_loss(logits[count:], labels, unlabeled.valid)
         terms |= self.prototype_terms(features, batch.labels, labels, unlabeled.is_mixed, draws)
         if self.config.structured_weight:
             probs = logits[count:].softmax(1)
             shared = (unlabeled.owner, unlabeled.valid, batch.positions, draws, self.config)
             terms["structured"] = structured_term(probs, unlabeled.probs, *shared)
         return terms
+
+    def learning_pass(self, pictures: Tensor, batch, draws: StepDraws) -> tuple[Tensor, Tensor, Tensor]:
+        """The student's logits, features and auxiliary logits of the labeled `pictures`, or of them and the mixed ones.
+
+        With the paper's decoder its channels are dropped as each picture's own draws say.
+        """
+        if not self.config.paper_head:
+            logits, features = self.student(pictures)
+            return logits, features, logits[:, :0]
+        if not self.config.decoder_dropout:
+            return self.student.training_pass(pictures)
+        generators = draws.generators(batch.label_positions, "dropout-labeled")
+        if len(pictures) > len(batch.images):
+            generators += draws.generators(batch.positions, "dropout")
+        return self.student.training_pass(pictures, self.student.draw_kept(self.config.decoder_dropout, generators))
+
+    def labeled_terms(self, logits: Tensor, auxiliary: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The loss of the labeled pictures by the linear predictor, and by the auxiliary head where there is one."""
+        terms = {"supervised": self.labeled_loss(logits, labels)}
+        return terms | ({"auxiliary": self.labeled_loss(auxiliary, labels)} if self.config.auxiliary_weight else {})
 
     def unlabeled(self, batch, draws: StepDraws) -> Unlabeled:
         """The strong views and the teacher's answers to the weak ones, both mixed when the step's draw says so."""
@@ -242,12 +291,13 @@ class Pcr(Method):
         return unlabeled_factor(step, self.steps, self.config.start, self.config.ramp)
 
     def weights(self, step):
-        """The weights of the settings times the ramp; the supervised term counts fully."""
+        """The weights of the settings, times the ramp those of unlabeled pictures and prototypes."""
         config, factor = self.config, self.unlabeled_factor(step)
         weights = {"pseudo_label": config.pseudo_label_weight}
         weights |= dict.fromkeys(("prototype_labeled", "prototype_unlabeled"), config.prototype_weight)
         weights |= {"structured": config.structured_weight} if config.structured_weight else {}
-        return {"supervised": 1.0} | {name: factor * weight for name, weight in weights.items()}
+        labeled = {"supervised": 1.0} | ({"auxiliary": config.auxiliary_weight} if config.auxiliary_weight else {})
+        return labeled | {name: factor * weight for name, weight in weights.items()}
 
     def probe(self, batch, draws) -> Probe:
         """The first unlabeled pair of the batch as a step that mixes sees it."""

@@ -21,6 +21,7 @@ from scl_core.methods.weak_to_strong import (
     stream,
     target,
 )
+from scl_core.models.layers import kept_channels
 from scl_core.probe import Probe, probe_pair
 from scl_core.schedule import unlabeled_factor
 from scl_core.settings import setting
@@ -140,6 +141,5 @@ class UniMatch(Method):
 
 def drop_channels(features: Tensor, probability: float, generators: list[torch.Generator]) -> Tensor:
     """Dropout of whole channels of features [B, D, h, w], drawn for each picture by its own generator."""
-    draws = torch.stack([torch.rand(features.shape[1], generator=generator) for generator in generators])
-    kept = (draws >= probability).to(features.device, features.dtype) / (1 - probability)
-    return features * kept[:, :, None, None]
+    kept = kept_channels(features.shape[1], probability, generators).to(features.device, features.dtype)
+    return features * kept[:, 0, :, None, None]

@@ -1,5 +1,6 @@
 """Parts that encoders and decoder share: strides, the convolution with its normalisation, first weights, resizing."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 import torch
@@ -85,6 +86,15 @@ def initialise(module: nn.Module) -> None:
         elif isinstance(part, (nn.BatchNorm2d, nn.GroupNorm)):
             nn.init.ones_(part.weight)
             nn.init.zeros_(part.bias)
+
+
+def kept_channels(channels: int, probability: float, generators: Sequence[torch.Generator], places: int = 1) -> Tensor:
+    """Dropout of whole channels as factors, 0 or 1 / (1 - probability): [B, places, channels], on the CPU.
+
+    Drawn for each picture by its own generator, so that it does not depend on the process that makes the draw.
+    """
+    draws = torch.stack([torch.rand(places, channels, generator=generator) for generator in generators])
+    return (draws >= probability) / (1 - probability)
 
 
 def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -96,12 +96,19 @@ class ResNet(nn.Module):
                 channels = inner * block.expansion
             self.add_module(f"layer{number}", nn.Sequential(*stage))
         self.low_channels, self.deep_channels = STAGES[0][0] * block.expansion, channels
+        self.middle_channels = STAGES[2][0] * block.expansion
         initialise(self)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """images [B, 3, H, W] -> low [B, low_channels, H/4, W/4], deep [B, deep_channels, H/stride, W/stride]."""
+        low, _, deep = self.three_maps(images)
+        return low, deep
+
+    def three_maps(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What `forward` gives, and between them the third stage's map [B, middle_channels, h, w]."""
         low = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
-        return low, self.layer4(self.layer3(self.layer2(low)))
+        middle = self.layer3(self.layer2(low))
+        return low, middle, self.layer4(middle)
 
 
 def stem_of_three() -> nn.Sequential:

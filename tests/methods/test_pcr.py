@@ -12,7 +12,6 @@ from scl_core.losses.prototype import prototype_sums, sample_grid, update_protot
 from scl_core.methods import StepDraws
 from scl_core.methods.parts import draw_owner
 from scl_core.methods.pcr import Pcr, PcrConfig
-from scl_core.models import build_segmenter
 from scl_core.models.deeplabv3plus import SegmenterOutput
 from scl_core.restore import restore
 from scl_core.train import main as train
@@ -206,36 +205,6 @@ def test_without_a_warm_up_the_average_begins_where_the_warm_start_ends():
         method.student.classifier.weight.data.add_(torch.randn(new.shape))
 
 
-def test_the_papers_head_gives_both_predictors_features_twice_as_wide():
-    torch.manual_seed(0)
-    segmenter = build_segmenter("mobilenet_v2", CLASSES, decoder_channels=16, width=0.25)
-    method = Pcr(segmenter, PcrConfig(paper_head=True, start=0.0, grid=4, confidence_threshold=0.0), steps=10)
-    assert method.student.encoder is segmenter.encoder and method.prototypes.shape == (CLASSES, 4, 32)
-    method.prototypes.copy_(torch.rand(method.prototypes.shape))
-    sum(method(random_batch(), DRAWS).values()).backward()
-    assert all(parameter.grad is not None for parameter in method.student.parameters())
-    images = torch.randn(1, 3, 32, 48)
-    low, deep = method.student.eval().encoder(images)
-    logits, features = method.student(images)
-    high = interpolate(method.student.pyramid(deep), size=low.shape[-2:], mode="bilinear", align_corners=True)
-    torch.testing.assert_close(features, torch.cat([high, method.student.low_level(low)], 1))
-    answers = method.student.classifier(method.student.head(features))
-    torch.testing.assert_close(logits, interpolate(answers, size=(32, 48), mode="bilinear", align_corners=True))
-    assert [layer.kernel_size for layer in method.student.modules() if isinstance(layer, torch.nn.Conv2d)][-3:] == [
-        (3, 3), (3, 3), (1, 1),
-    ]  # fmt: skip
-
-
-def test_a_run_with_the_papers_head_starts_from_one_of_its_own_kind(tmp_path):
-    own = {"method__name": "pcr", "method__paper_head": "true", "method__start": 1.0, "train__steps": 1}
-    assert run_command(train, tiny_options(tmp_path / "first", **own)) == 0
-    assert restore(tmp_path / "first").network("student").head
-    options = tiny_options(tmp_path / "next", model__weights=tmp_path / "first", train__learning_rate=0, **own)
-    assert run_command(train, options) == 0
-    first, found = (checkpoint_tensors(tmp_path / name, 1) for name in ("first", "next"))
-    assert torch.equal(found["student:head.0.0.weight"], first["teacher:head.0.0.weight"])
-
-
 def test_prototypes_survive_saving_and_loading():
     method, other = method_with(), method_with(ready=False)
     other.load_tensors(method.tensors(), 5)
@@ -257,10 +226,6 @@ def test_prototypes_of_others_are_refused():
         ({"temperature": 0}, "method.temperature 0.0 is out of range"),
         ({"confidence_threshold": 1.5}, "method.confidence_threshold 1.5 is out of range"),
         ({"normalise": "all"}, "method.normalise 'all' is not one of kept, valid"),
-        (
-            {"paper_head": "true", "model__encoder": "tests.methods.test_rc2l:own_network"},
-            "method.paper_head builds its",
-        ),
         ({"evaluate_mean": "true"}, "unknown setting method.evaluate_mean of method pcr"),
     ],
 )
