@@ -20,6 +20,7 @@ from scl_core.distributed import World
 from scl_core.errors import UserError
 from scl_core.inference import predict_classes
 from scl_core.metrics import BAND_PIXELS, boundary_band, confusion_matrix, mean_iou, per_class_iou
+from scl_core.models.folded import folded
 from scl_core.progress import Progress
 from scl_core.protocol import OPTIONS, WHOLE, Protocol, read_protocol
 from scl_core.protocol import USAGE as PROTOCOL_USAGE
@@ -103,6 +104,7 @@ def evaluate_network(
     `after_picture` is told how many pictures are done.
     """
     confusions = torch.zeros(2, len(pictures), num_classes, num_classes, dtype=torch.int64)
+    network = folded(network)
     for done, index in enumerate(range(world.rank, len(pictures), world.size), start=1):
         label = torch.from_numpy(pictures.mask(index).astype(np.int64))
         prediction = predict_classes(network, pictures.input(index), tuple(label.shape), world.device, protocol)

@@ -16,6 +16,7 @@ from scl_core.command_line import Options, existing_folder, read_options, run_co
 from scl_core.data.images import PICTURE_SUFFIXES, read_picture, resize_picture
 from scl_core.errors import UserError
 from scl_core.inference import overlay, predict_classes, save_class_map
+from scl_core.models.folded import folded
 from scl_core.progress import Progress
 from scl_core.protocol import OPTIONS, WHOLE, Protocol, read_protocol
 from scl_core.protocol import USAGE as PROTOCOL_USAGE
@@ -118,7 +119,7 @@ def main(argv: Sequence[str]) -> int:
     keep_freed_memory()
     device = distributed.start(options.own.get("device", "auto")).device
     restored = restore(run_dir, options.own.get("checkpoint", "last"), device)
-    network = restored.network(options.own.get("network"))
+    network = folded(restored.network(options.own.get("network")))
     refused = predict_all(restored, network, pictures, out, device, protocol)
     name = options.own.get("network", next(iter(restored.method.evaluated)))
     done = f"{len(pictures) - len(refused)} of {len(pictures)} pictures by the {name} of step {restored.step}"

@@ -34,6 +34,7 @@ from scl_core.training.optimizer import build_optimizer
 from scl_core.training.session import passes_of
 
 PRESETS = Path(__file__).resolve().parent.parent / "scenes"
+WARM_UP = 2
 PARTS = ("data", "forward", "backward", "read", "optimizer", "teacher")
 
 
@@ -139,10 +140,13 @@ class Step:
 
 
 def measure(config: RunConfig, repeats: int) -> dict:
-    """The row of one method: medians over `repeats` pairs of a bare and a real step, after one that warms up."""
+    """The row of one method: medians over `repeats` pairs of a bare and a real step, after two that warm up.
+
+    The ratio is the median of the pairs' ratios: what else the machine does slows both of a pair.
+    """
     step = Step(config)
     calls = step.record()
-    pairs = [(step.bare(calls), step.real()) for _ in range(repeats + 1)][1:]
+    pairs = [(step.bare(calls), step.real()) for _ in range(WARM_UP + repeats)][WARM_UP:]
     bare = statistics.median(seconds for seconds, _ in pairs)
     parts = {name: statistics.median(real[name] for _, real in pairs) for name in PARTS}
     whole = statistics.median(sum(real.values()) for _, real in pairs)
@@ -153,7 +157,7 @@ def measure(config: RunConfig, repeats: int) -> dict:
         "method": config.method.name,
         "bare_seconds": bare,
         "step_seconds": whole,
-        "ratio": whole / bare,
+        "ratio": statistics.median(sum(real.values()) / seconds for seconds, real in pairs),
         "images_per_second": pictures / whole,
         "memory_bytes": peak_bytes(step),
         "anatomy": anatomy,

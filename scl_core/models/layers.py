@@ -57,6 +57,21 @@ def conv3x3(in_channels: int, out_channels: int, stride: int, dilation: int) -> 
     return nn.Conv2d(in_channels, out_channels, 3, stride, padding=dilation, dilation=dilation, bias=False)
 
 
+class AtrousConv(nn.Conv2d):
+    """A 3 x 3 convolution of stride 1 that leaves out the taps which see padding alone: the same sums, sooner.
+
+    With a dilation of the map's height or more the upper and lower taps see nothing but zeros, at any place of the map;
+    likewise left and right.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, padding = self.weight, list(self.padding)
+        for axis, (side, dilation) in enumerate(zip(x.shape[2:], self.dilation, strict=True)):
+            if dilation >= side:
+                weight, padding[axis] = weight.narrow(2 + axis, 1, 1), 0
+        return F.conv2d(x, weight, self.bias, 1, padding, self.dilation, self.groups)
+
+
 def conv_norm(
     in_channels: int,
     out_channels: int,
@@ -68,7 +83,8 @@ def conv_norm(
 ) -> nn.Sequential:
     """Convolution without bias (entry 0), batch norm (1), activation (2); padded so that stride 1 keeps the size."""
     padding = dilation * (kernel // 2)
-    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, groups, bias=False)
+    kind = AtrousConv if (kernel, stride) == (3, 1) and dilation > 1 else nn.Conv2d
+    conv = kind(in_channels, out_channels, kernel, stride, padding, dilation, groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels), activation(inplace=True))
 
 
