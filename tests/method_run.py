@@ -40,9 +40,9 @@ def train_small_run(runs: Path, **changes: object) -> Path:
     return runs / NAME
 
 
-def library_probe(run_dir: Path, step: int = 2, pair: int = 1) -> Probe:
-    """That pair (the pages' first view) taken apart by the run's last checkpoint, without any code of the app."""
-    restored = restore(run_dir)
+def library_probe(run_dir: Path, step: int = 3, pair: int = 1, checkpoint: int | str = 2) -> Probe:
+    """That pair (the pages' first view) taken apart by that checkpoint, without any code of the app."""
+    restored = restore(run_dir, checkpoint)
     config = restored.config
     world = World(rank=0, size=1, device=torch.device("cpu"))
     train = replace(config.train, workers=0)

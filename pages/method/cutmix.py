@@ -151,6 +151,7 @@ st.write(
 )
 selection = method_pickers.pick_selection()
 own, mixed = method_data.boxes_of_step(selection.place, selection.config)
+method_views.say_which_step(selection)
 say_how_drawn(selection, own, mixed)
 settings = method_pickers.pick_boxes(own)
 try:

@@ -32,13 +32,15 @@ def show_study(found: Spread) -> None:
     """The value of many draws beside the exact one."""
     show_chart(figures.spread_figure(found.values, found.exact, found.max_pairs), "spread", "Losses of 100 draws", 300)
     spread = found.values.std() / found.exact if found.exact else 0.0
-    columns = st.columns(3)
+    columns = st.columns([5, 5, 7])
     columns[0].metric("Exact", f"{found.exact:.5f}", help="Every pair, one number and no draw.")
     columns[1].metric(
         "Spread of a draw", f"± {spread:.1%}", help="Standard deviation over 100 draws, of the exact loss."
     )
     costs = f"{1000 * found.seconds:.1f} / {1000 * found.seconds_exact:.1f} ms"
-    columns[2].metric("Cost, drawn / exact", costs, help="Forward and backward of the loss alone, just measured here.")
+    columns[2].metric(
+        "Drawn / exact", costs, help="Its cost: forward and backward of the loss alone, just measured here."
+    )
 
 
 def show_direction(selection: Selection, found: Spread, parameters: bool) -> None:
@@ -51,11 +53,10 @@ def show_direction(selection: Selection, found: Spread, parameters: bool) -> Non
             figures.cosine_figure(GRID, pixels, weights, found.max_pairs), "cosines", "Cosines of gradients", 300
         )
     with right:
-        columns = st.columns(2)
-        columns[0].metric("Cosine over the pixels", f"{found.over_pixels.mean():.3f}", help="Mean over 20 draws.")
+        st.metric("Cosine over the pixels", f"{found.over_pixels.mean():.3f}", help="Mean over 20 draws.")
         if parameters:
             help = "Mean over 4 draws, each a backward pass through the student."
-            columns[1].metric("Cosine over the parameters", f"{found.over_parameters.mean():.3f}", help=help)
+            st.metric("Cosine over the parameters", f"{found.over_parameters.mean():.3f}", help=help)
         st.write(
             "A draw touches few pixels, so pixel by pixel its gradient looks little like the exact one. All pixels "
             "share the network's weights, and there the noise averages out: that is the direction training takes."
@@ -75,6 +76,7 @@ selection = method_pickers.pick_selection()
 probe = method_pickers.probe_or_stop(selection)
 method_views.say_which_networks(selection)
 method_views.say_which_form(selection, probe)
+method_views.say_which_step(selection)
 ranked = method_views.ranked_or_stop(probe)
 left, middle, right = st.columns([1, 3, 2], gap="medium", vertical_alignment="bottom")
 with left:

@@ -30,7 +30,8 @@ def show(finding: Finding, picture: Callable, health: Health, records: list[dict
         words, pictures = st.columns([2, 5], gap="large")
         with words:
             st.subheader(f"{finding.check}: {SIGNS[finding.verdict]}")
-            st.metric(finding.name, finding.number)
+            st.caption(finding.name)
+            st.metric(finding.name, finding.number, label_visibility="collapsed")
             st.write(finding.meaning)
             if finding.advice:
                 st.markdown("**What to do**")

@@ -72,8 +72,8 @@ def pair_directions(place: Place, networks: Networks, many: tuple[int, ...], par
 
 def replay(place: Place, networks: Networks, settings: Mapping[str, Any] | None = None) -> Replay:
     """The whole step at `place` in train mode, for a run and one of its checkpoints."""
-    folder, changed = _key(place.run, networks)
-    return _replay(place, folder, changed, tuple(sorted((settings or {}).items())))
+    key = (*_key(place.run, networks), place.step in written_steps(place.run))
+    return _replay(place, key, tuple(sorted((settings or {}).items())))
 
 
 def step_of(run: str | None, networks: Networks) -> int | None:
@@ -82,6 +82,20 @@ def step_of(run: str | None, networks: Networks) -> int | None:
         return None
     folder, _ = _key(run, networks)
     return 0 if folder == UNTRAINED else int(Path(folder).name)
+
+
+def written_steps(run: str) -> set[int]:
+    """The steps that have a row in `metrics.jsonl`; none where it cannot be read."""
+    try:
+        return {row["step"] for row in store.metrics(store.run_folder(run))}
+    except UserError:
+        return set()
+
+
+def compared_checkpoint(run: str) -> int | None:
+    """The newest checkpoint after which the run wrote another step: that step can be compared with its row."""
+    written = written_steps(run)
+    return next((step for step in reversed(store.run_folder(run).checkpoints()) if step + 1 in written), None)
 
 
 def load(run: str | None, networks: Networks) -> Loaded:
@@ -188,8 +202,8 @@ def _directions(
 
 
 @st.cache_data(max_entries=16, show_spinner="Taking the whole step as training did …")
-def _replay(place: Place, folder: str, stamp: int, settings: tuple[tuple[str, Any], ...]) -> Replay:
+def _replay(place: Place, key: tuple[str, int, bool], settings: tuple[tuple[str, Any], ...]) -> Replay:
     run = store.run_folder(place.run).path
     with LOCK:
         source = method_data.source_of(place.run)
-        return replay_step(run, folder, place.step, place.seed, dict(settings), source)
+        return replay_step(run, key[0], place.step, place.seed, dict(settings), source)

@@ -16,7 +16,7 @@ from scl_core.probe import BoxReport
 
 NO_RUN = "No run: drawn scenes"
 FIRST_STEP, FIRST_PAIR = 2, 1
-"""What is shown at first: of the drawn scenes under seed 0 a pair without padding."""
+"""What is shown at first without a run: of the drawn scenes under seed 0 a pair without padding."""
 ALL_PAIRS = "every pair"
 
 
@@ -38,9 +38,7 @@ def pick_selection() -> Selection:
         seed = number(
             "Seed", "seed", 0, 2**31 - 1, config.seed, "Draws order, augmentation, boxes: the run's own by default."
         )
-        step = number(
-            "Step", "step", 1, 10_000_000, FIRST_STEP, "The training step whose batch is shown, counted from 1."
-        )
+        step = pick_step(run, Networks(checkpoint))
         last = config.train.batch_unlabeled - 1
         pair = number("Pair", "pair", 0, last, FIRST_PAIR, f"Which pair of the step's batch, 0 to {last}.")
         pictures = choice(
@@ -85,8 +83,27 @@ def pick_checkpoint(run: str | None) -> str:
     """A checkpoint of the run, its networks before the first step, or somebody's own network."""
     steps = [str(step) for step in store.run_folder(run).checkpoints()] if run else []
     options = [*(["last", "best", *steps] if steps else []), UNTRAINED, OWN]
-    help = "A checkpoint, the weights before the first step, or a network of your own."
-    return choice("Networks", options, "checkpoint", help, 150)
+    compared = str(method_networks.compared_checkpoint(run)) if steps else None
+    help = (
+        "A checkpoint, the weights before the first step, or a network of your own. At first the newest checkpoint "
+        "after which the run wrote another step."
+    )
+    return choice("Networks", options, "checkpoint", help, 150, compared if compared in options else options[0])
+
+
+def pick_step(run: str | None, networks: Networks) -> int:
+    """The step that training took after these networks, until another is asked for; it follows the networks."""
+    try:
+        after = method_networks.step_of(run, networks)
+    except (UserError, OSError) as error:
+        stop_with(error)
+    default = FIRST_STEP if after is None else after + 1
+    before = st.session_state.get("step_after")
+    if before not in (None, default) and st.session_state.get("step") == before:
+        st.session_state["step"] = default
+    st.session_state["step_after"] = default
+    help = "The training step whose batch is shown, counted from 1. At first the one that training took next."
+    return number("Step", "step", 1, 10_000_000, default, help)
 
 
 def pick_own_network() -> str:
@@ -188,11 +205,14 @@ def number(label: str, key: str, low: int, high: int, default: int, help: str) -
     return default if given is None else given
 
 
-def choice(label: str, options: list[str], key: str, help: str, width: int) -> str:
+def choice(label: str, options: list[str], key: str, help: str, width: int, default: str | None = None) -> str:
     """One of a few words that lives in the address; a kept word that is no option any more is forgotten."""
     if st.session_state.get(key, options[0]) not in options:
         del st.session_state[key]
-    return st.selectbox(label, options, key=key, bind="query-params", help=help, width=width, persist_state="session")
+    index = options.index(default) if default else 0
+    return st.selectbox(
+        label, options, index, key=key, bind="query-params", help=help, width=width, persist_state="session"
+    )
 
 
 def slider(label: str, key: str, low, high, default, step, help: str):

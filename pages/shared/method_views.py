@@ -81,14 +81,11 @@ def not_taken_apart(form: StructuredForm) -> str | None:
 def say_which_step(selection: Selection) -> bool:
     """In which mode the networks are, and whether this is the step that training took after them."""
     place, after = selection.place, method_networks.step_of(selection.place.run, selection.networks)
-    real = after is not None and place.step == after + 1 and place.seed == selection.config.seed and not place.uploaded
     with st.container(horizontal=True, vertical_alignment="center"):
-        if real:
-            st.caption(
-                f"Networks in **eval mode**. Step {place.step} is the one that training took after these networks; "
-                "recomputed in train mode it gives that row of metrics.jsonl: see Similarity or Playground."
-            )
-            return True
+        if after is not None and _is_next(selection, after):
+            written = place.step in method_networks.written_steps(place.run)
+            st.caption("Networks in **eval mode**. " + _next_step(place.step, written))
+            return written
         st.caption("Networks in **eval mode**. **Not a training step**: " + _why_not(selection, after))
         if after is not None and not place.uploaded:
             st.button(
@@ -96,6 +93,25 @@ def say_which_step(selection: Selection) -> bool:
                 help="The step that training took after these networks.",
             )  # fmt: skip
     return False
+
+
+def _is_next(selection: Selection, after: int) -> bool:
+    place = selection.place
+    return place.step == after + 1 and place.seed == selection.config.seed and not place.uploaded
+
+
+def _next_step(step: int, written: bool) -> str:
+    """What is said of the step after a checkpoint."""
+    if not written:
+        return (
+            f"Step {step} is the one that training would take next: it has written no such row yet, so there is "
+            "nothing to compare with. An older checkpoint may have one."
+        )
+    return (
+        f"**Step {step} is a training step**, the one that training took after these networks. Recomputed in train "
+        "mode over the whole effective batch it gives that row of metrics.jsonl: see the end of Similarity, or "
+        "Playground."
+    )
 
 
 def _why_not(selection: Selection, after: int | None) -> str:

@@ -1,5 +1,6 @@
 """The parts of the similarity page: viewer, losses, matrices, maps of a pixel, and what carries the loss."""
 
+from dataclasses import fields
 from functools import partial
 
 import numpy as np
@@ -16,6 +17,7 @@ from scl_core.figures.parts import class_pair_figure
 from scl_core.figures.similarity import Block
 from scl_core.microscope.dissect import Exact, hard_disagreement, pixel_gradients, similarity_maps
 from scl_core.probe import BoxReport, Probe, SimilarityMatrices, similarity_matrices, similarity_rows
+from scl_core.structured_form import StructuredForm
 
 ROWS = 6
 """Rows of the table of boxes that are visible at once."""
@@ -30,14 +32,27 @@ def show_losses(probe: Probe, parts: Exact) -> None:
     """The two losses of this pair and what they were computed from."""
     boxes = [box for box in probe.report if box.in_loss]
     columns = st.columns(4)
-    columns[0].metric(
-        "Structured loss (eq. 10)", f"{probe.structured:.5f}", help=f"Boxes: {probe.box_reduction}. Unweighted."
-    )
+    columns[0].metric(loss_name(probe), f"{probe.structured:.5f}", help=f"{form_in_words(probe)} Unweighted.")
     columns[1].metric("Pixel-wise consistency (eq. 4)", f"{probe.consistency:.5f}", help="Unweighted.")
     columns[2].metric("Loss boxes", f"{len(boxes)} of {len(probe.report)}")
     drawn = "every pair" if probe.max_pairs is None else f"at most {probe.max_pairs:,} a box"
     help = f"Ordered pairs, {drawn}. Over every pair the loss is {parts.loss:.5f}."
     columns[3].metric("Pixel pairs compared", f"{sum(box.pairs for box in boxes):,}", help=help)
+
+
+def loss_name(probe: Probe) -> str:
+    """The loss with its equation, where it has the paper's form: over every pair, or over drawn ones."""
+    if probe.form != StructuredForm():
+        return "Structured loss"
+    return f"Structured loss (eq. {8 if probe.max_pairs is None else 10})"
+
+
+def form_in_words(probe: Probe) -> str:
+    """What the loss compares, in the words of the run's settings."""
+    plain = StructuredForm()
+    differing = [f.name for f in fields(plain) if getattr(probe.form, f.name) != getattr(plain, f.name)]
+    said = "".join(f"method.structured_{name} is {getattr(probe.form, name)}. " for name in differing)
+    return f"{said}{probe.box_reduction.capitalize()} over the boxes."
 
 
 def show_table(probe: Probe, ranked: list[BoxReport]) -> None:
@@ -122,7 +137,7 @@ def show_matrices(probe: Probe, number: int, names: tuple[str, ...], first: Plac
         figure,
         "matrices",
         f"Similarity matrices of box {number}",
-        385,
+        350,
         key=key,
         on_select=partial(method_pixels.take_cell, key, found.places),
         selection_mode="points",

@@ -9,7 +9,7 @@ from scl_core.figures.style import empty, finish, plain, series_style
 
 Record = Mapping[str, object]
 MAX_POINTS = 2000
-NOT_MEASURED = "No gradients were measured:<br>train with --train.gradient_terms_every 100."
+NOT_MEASURED = "No gradients were measured: train with --train.gradient_terms_every 100."
 TARGETS = {"targets/classes": "targets of unlabeled pictures", "labels/classes": "labels"}
 NOT_LOSSES = ("step", "epoch", "learning_rate", "seconds", "data_seconds")
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from scl_core.figures.style import BLUE, VERMILLION, empty, finish
+from scl_core.figures.style import BLUE, VERMILLION, empty, finish, is_empty
 
 LIMIT = {"color": VERMILLION, "dash": "dash", "width": 2}
 
@@ -53,6 +53,8 @@ def classes_figure(classes: Sequence[int]) -> go.Figure:
 
 
 def _limited(figure: go.Figure, limit: float) -> go.Figure:
-    """The figure with a dashed line at the limit."""
+    """The figure with a dashed line at the limit, where it shows anything."""
+    if is_empty(figure):
+        return figure
     figure.add_hline(y=limit, line=LIMIT, annotation_text=f"limit {limit:g}", annotation_position="top left")
     return figure

@@ -56,7 +56,7 @@ def matrix_figure(
             _ring(figure, chosen, "", column)
     _finish(figure, float(min(teacher.min(), student.min())), float(np.abs(third).max()), height)
     if squared:
-        figure.update_layout(coloraxis={"colorbar": {"len": 0.95, "y": 0.5}})
+        figure.update_layout(coloraxis={"colorbar": {"lenmode": "pixels", "len": 220, "y": 1, "yanchor": "top"}})
     return figure
 
 

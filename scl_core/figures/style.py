@@ -1,5 +1,6 @@
 """The look that all figures share: colours that colour-blind readers can tell apart, and a second sign beside each."""
 
+import textwrap
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
@@ -11,6 +12,9 @@ COLORS = (BLUE, VERMILLION, GREEN, ORANGE, PINK, SKY)
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
 PATTERNS = ("", "/", ".", "x", "\\", "-")
+EMPTY = "empty"
+EMPTY_LINE = 36
+"""Characters in a line of a sentence that stands in for a figure: as many as half a page has room for."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ def plain(text: str) -> str:
 def finish(figure: go.Figure, title: str, x_title: str, y_title: str, height: int = 340) -> go.Figure:
     """Give a figure its title, axis titles (with units) and the spacing all figures share; returns the same figure.
 
-    The legend stands below the plot, where it can take a second row without covering the title.
+    The legend stands at the lower edge, below the axis title, whatever height the figure is given later. A figure
+    without data (`empty`) shows its sentence alone.
     """
     figure.update_layout(
         title={
@@ -56,17 +61,34 @@ def finish(figure: go.Figure, title: str, x_title: str, y_title: str, height: in
         },
         height=height,
         margin={"l": 8, "r": 8, "t": 44, "b": 8},
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": -70 / height, "yanchor": "top", "title": None},
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "yref": "container",
+            "y": 0,
+            "yanchor": "bottom",
+            "title": None,
+        },
         hovermode="x unified",
     )
+    if is_empty(figure):
+        return figure
     figure.update_xaxes(title_text=x_title, automargin=True)
     figure.update_yaxes(title_text=y_title, automargin=True)
     return figure
 
 
 def empty(figure: go.Figure, sentence: str) -> go.Figure:
-    """Write a sentence into the middle of a figure that has nothing to show yet; returns the same figure."""
-    figure.add_annotation(text=sentence, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, opacity=0.7)
-    figure.update_xaxes(showticklabels=False)
-    figure.update_yaxes(showticklabels=False)
+    """Write a sentence into the middle of a figure that has nothing to show yet; returns it, its axes hidden."""
+    lines = "<br>".join(textwrap.wrap(sentence, EMPTY_LINE, break_long_words=False, break_on_hyphens=False))
+    figure.add_annotation(text=lines, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, opacity=0.7)
+    figure.update_layout(meta=EMPTY)
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
     return figure
+
+
+def is_empty(figure: go.Figure) -> bool:
+    """Whether `empty` was called for the figure."""
+    return figure.layout.meta == EMPTY

@@ -24,7 +24,7 @@ BROWSER_OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
-    train_small_run(folder)
+    train_small_run(folder, train__evaluate_every=1)
     return folder
 
 

@@ -53,6 +53,26 @@ def test_the_step_after_a_checkpoint_is_the_row_of_the_metrics(with_run, open_vi
     assert app.dataframe[-1].value["recomputed"].tolist() == pytest.approx(app.dataframe[-1].value["logged"].tolist())
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_a_run_opens_at_a_step_that_training_took(with_run, open_view, page):
+    app = open_view(page, run=NAME)
+    assert (app.selectbox(key="checkpoint").value, app.number_input(key="step").value) == ("2", 3)
+    assert any("**Step 3 is a training step**" in caption.value for caption in app.caption)
+    assert "row 3 of metrics.jsonl" in app.success[0].value if page in (SIMILARITY, PLAYGROUND) else not app.success
+
+
+def test_the_step_follows_the_networks_until_another_is_asked_for(with_run, open_view):
+    app = open_view(CUTMIX, run=NAME)
+    checked(app.selectbox(key="checkpoint").set_value("untrained").run())
+    assert app.number_input(key="step").value == 1
+    checked(app.selectbox(key="checkpoint").set_value("last").run())
+    assert app.number_input(key="step").value == 4
+    assert any("has written no such row" in caption.value for caption in app.caption)
+    checked(app.number_input(key="step").set_value(7).run())
+    checked(app.selectbox(key="checkpoint").set_value("2").run())
+    assert app.number_input(key="step").value == 7 and app.button(key="go_to_step").label == "Show step 3"
+
+
 def test_any_other_step_is_no_training_step_until_the_button_goes_there(with_run, open_view):
     app = open_view(SIMILARITY, run=NAME, checkpoint="2", step="2", seed="5")
     assert any("Not a training step" in caption.value for caption in app.caption) and not app.success
@@ -212,8 +232,9 @@ def test_the_page_takes_apart_the_form_that_the_run_trains(copy_run, open_view, 
     run = copy_run(NAME)
     changed = flatten(RunFolder(run).config()) | {"method.max_pairs": None} | settings
     (run / "config.yaml").write_text(to_yaml(to_dict(load_config((), changed))))
-    app = open_view(SIMILARITY, run=NAME, step="2", pair="1")
+    app = open_view(SIMILARITY, run=NAME, step="3", pair="1")
     probe = library_probe(run)
-    assert metric(app, "Structured loss (eq. 10)") == f"{probe.structured:.5f}"
+    assert not any("eq." in item.label for item in app.metric if item.label.startswith("Structured"))
+    assert metric(app, "Structured loss") == f"{probe.structured:.5f}"
     sentences = [info.value for info in app.info]
     assert any(told in sentence for sentence in sentences) if told else not sentences

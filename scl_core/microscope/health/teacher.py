@@ -59,7 +59,7 @@ def judge_teacher(found: Lag | None) -> Finding:
     """Whether the teacher's batch norm no longer fits its student, or its last scores are behind by `BEHIND`."""
     if found is None:
         return Finding(CHECK, UNKNOWN, NAME, "–", "This method keeps no averaged teacher.")
-    number = f"{found.distance:.3f} standard deviations"
+    number = f"{found.distance:.3f} std. dev."
     last = list(found.gaps.values())[-EVALUATIONS:]
     gap = min(last) if len(last) == EVALUATIONS else 0.0
     far = found.distance > STALE
