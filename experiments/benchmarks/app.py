@@ -4,21 +4,18 @@ A run on drawn scenes of 256 x 512, one server, one Chromium. Each action is tim
 answer, once the network has run; the server's memory is read over the interactions; then ten visitors click at once.
 """
 
-import argparse
-import json
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from datetime import date
 from itertools import cycle
 from pathlib import Path
 
 import psutil
 
 from experiments.benchmarks.browser import ROOT, answer, browsing, open_page, serving, start_click, start_slide
+from experiments.benchmarks.command import option_parser, tell
 from scl_core.cutmix import box_owner, sample_boxes
 from scl_core.restore import run_config
 from scl_core.seeding import generator_for
@@ -167,15 +164,12 @@ def table(found: dict) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = option_parser(__doc__)
     parser.add_argument("--actions", type=int, default=30)
     parser.add_argument("--interactions", type=int, default=300, help="over which the server's memory is read")
-    parser.add_argument("--out", type=Path, help="write the numbers as JSON")
     options = parser.parse_args()
     found = measure(options.actions, options.interactions)
-    print(f"{date.today()}  {platform.machine()}, python {platform.python_version()}\n{table(found)}")
-    if options.out:
-        options.out.write_text(json.dumps(found, indent=1) + "\n")
+    tell(found, table(found), options.out)
 
 
 if __name__ == "__main__":

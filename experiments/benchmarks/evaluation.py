@@ -1,13 +1,9 @@
 """Scales, mirroring and tiles against the plain loop:  python -m experiments.benchmarks.evaluation [--out FILE]"""
 
-import argparse
-import json
-import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import date
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +12,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from experiments.benchmarks.command import option_parser, tell
 from scl_core.allocator import keep_freed_memory
 from scl_core.data.images import normalise, read_picture, resize_picture
 from scl_core.data.scenes import draw_scene
@@ -118,19 +115,16 @@ def table(found: dict) -> str:
 
 def main() -> None:
     """Print the table and write the numbers where asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = option_parser(__doc__)
     parser.add_argument("--height", type=int, default=360)
     parser.add_argument("--width", type=int, default=480)
     parser.add_argument("--tile", type=int, default=256)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="write the numbers as JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = measure(options, Path(folder))
-    print(f"{date.today()}  {platform.machine()}, torch {torch.__version__}\n{table(found)}")
-    if options.out:
-        options.out.write_text(json.dumps(found, indent=1) + "\n")
+    tell(found, table(found), options.out)
 
 
 if __name__ == "__main__":

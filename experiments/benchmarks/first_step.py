@@ -1,15 +1,13 @@
 """Seconds from typing the command to the first training step:  python -m experiments.benchmarks.first_step"""
 
-import argparse
-import json
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
+
+from experiments.benchmarks.command import option_parser, tell
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = ("-m", "scl_core.train", "--config", "experiments/scenes/scl.yaml")
@@ -44,14 +42,11 @@ def table(found: dict) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = option_parser(__doc__)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, help="write the numbers as JSON")
     options = parser.parse_args()
     found = measure(options.repeats)
-    print(f"{date.today()}  {platform.machine()}\n{table(found)}")
-    if options.out:
-        options.out.write_text(json.dumps(found, indent=1) + "\n")
+    tell(found, table(found), options.out)
 
 
 if __name__ == "__main__":

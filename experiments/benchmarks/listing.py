@@ -1,16 +1,14 @@
 """How fast many long runs are listed:  python -m experiments.benchmarks.listing [--runs 200] [--steps 10000]"""
 
-import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 
+from experiments.benchmarks.command import option_parser, tell
 from pages.shared.run_table import table_of
 from scl_core.runs import RunFolder, list_runs
 from scl_core.runs.listing import read_once
@@ -72,18 +70,15 @@ def table(found: dict) -> str:
 
 def main() -> None:
     """Print the table and write the numbers where asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = option_parser(__doc__)
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--out", type=Path, help="write the numbers as JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         make_runs(Path(folder), options.runs, options.steps)
         looks = {name: spread(seconds) for name, seconds in measure(Path(folder)).items()}
     found = {"runs": options.runs, "steps": options.steps} | looks
-    print(f"{date.today()}  {platform.machine()}, python {platform.python_version()}\n{table(found)}")
-    if options.out:
-        options.out.write_text(json.dumps(found, indent=1) + "\n")
+    tell(found, table(found), options.out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Do pictures come faster than a step needs them:  python -m experiments.benchmarks.loading [--root CAMVID]"""
 
-import argparse
 import json
 import os
 import platform
@@ -8,7 +7,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from experiments.benchmarks.command import option_parser, tell
 from scl_core.command_line import run_command
 from scl_core.config import load_config
 from scl_core.data.folder import FolderConfig
@@ -169,7 +168,7 @@ def figures(found: dict) -> dict:
 
 def main() -> None:
     """Print the table and write the numbers where asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = option_parser(__doc__)
     parser.add_argument("--root", help="CamVid's folder; without it scenes are drawn")
     parser.add_argument("--height", type=int, default=360)
     parser.add_argument("--width", type=int, default=480)
@@ -177,14 +176,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--steps", type=int, default=6, help="steps that are measured")
     parser.add_argument("--files", type=int, default=FILES)
-    parser.add_argument("--out", type=Path, help="write the numbers as JSON")
     options = parser.parse_args()
     found = measure(options)
-    print(f"{date.today()}  {platform.machine()}, {options.threads} threads, torch {torch.__version__}")
-    print(f"scl, mobilenet_v2, {found['data']}, {options.height} x {options.width}, {BATCH} + {BATCH} a step")
-    print(table(found))
-    if options.out:
-        options.out.write_text(json.dumps(found, indent=1) + "\n")
+    what = f"scl, mobilenet_v2, {found['data']}, {options.height} x {options.width}, {BATCH} + {BATCH} a step"
+    hardware = f"{platform.machine()}, {options.threads} threads, torch {torch.__version__}"
+    tell(found, f"{what}\n{table(found)}", options.out, hardware)
 
 
 if __name__ == "__main__":

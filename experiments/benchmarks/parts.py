@@ -76,6 +76,11 @@ PARTS = (
         "cores.", 240,
     ),
     Part(
+        "insides", "insides", "--pairs 5 --threads 2", "The page Other methods",
+        "The page's script, from a choice to its end, on pairs of 256 x 512: new ones, whose networks run, and known "
+        "ones. Without the browser.", 150,
+    ),
+    Part(
         "presets", "presets", "", "Memory and hours of the presets, forecast",
         "Nothing here was trained: memory is extrapolated from watched small steps, hours from the arithmetic of a "
         "step and the rate that small steps reach with the same encoder; without evaluations and data.", 200,

@@ -5,19 +5,16 @@ a step is counted on the same small crops and grows with the pixels; hours are t
 small steps of SCL with the same encoder reach here.
 """
 
-import argparse
-import json
-import platform
 import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from experiments.benchmarks.command import option_parser, tell
 from experiments.benchmarks.methods import take_step
 from scl_core.allocator import keep_freed_memory
 from scl_core.config import RunConfig, load_config
@@ -126,15 +123,12 @@ def table(found: dict) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = option_parser(__doc__)
     parser.add_argument("data", nargs="*", metavar="DATA", help=f"of {', '.join(CLASSES)}; all by default")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="write the numbers as JSON")
     options = parser.parse_args()
     found = measure(options.data or list(CLASSES), options.threads)
-    print(f"{date.today()}  {platform.machine()}, torch {torch.__version__}\n{table(found)}")
-    if options.out:
-        options.out.write_text(json.dumps(found, indent=1) + "\n")
+    tell(found, table(found), options.out)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,14 @@
 The same training, once by one process and once by two that share each batch, by the real command; medians of a step.
 """
 
-import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-from datetime import date
 from pathlib import Path
+
+from experiments.benchmarks.command import option_parser, tell
 
 ROOT = Path(__file__).resolve().parents[2]
 WARM_UP = 3
@@ -63,15 +62,12 @@ def figures(found: dict) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = option_parser(__doc__)
     parser.add_argument("--steps", type=int, default=12, help="steps that are measured")
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="write the numbers as JSON")
     options = parser.parse_args()
     found = measure(options.steps, options.repeats)
-    print(f"{date.today()}  {platform.machine()}\n{table(found)}")
-    if options.out:
-        options.out.write_text(json.dumps(found, indent=1) + "\n")
+    tell(found, table(found), options.out)
 
 
 if __name__ == "__main__":

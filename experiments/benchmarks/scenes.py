@@ -4,16 +4,13 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy reads it: the number is for one core
 
-import argparse
-import json
 import platform
 import statistics
 import time
-from datetime import date
-from pathlib import Path
 
 import numpy as np
 
+from experiments.benchmarks.command import option_parser, tell
 from experiments.benchmarks.machine import processor_name
 from scl_core.data.scenes import CLASS_NAMES, draw_scene
 
@@ -54,18 +51,15 @@ def table(found: dict) -> str:
 
 def main() -> None:
     """Print the table, and write the numbers where asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = option_parser(__doc__)
     parser.add_argument("--height", type=int, default=128)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--pictures", type=int, default=100, help="pictures per repeat")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="write the numbers as JSON")
     options = parser.parse_args()
     found = measure((options.height, options.width), options.pictures, options.repeats)
-    print(f"{date.today()}  {processor_name()}, one core, Python {platform.python_version()}, numpy {np.__version__}")
-    print(table(found))
-    if options.out:
-        options.out.write_text(json.dumps(found, indent=1) + "\n")
+    hardware = f"{processor_name()}, one core, Python {platform.python_version()}, numpy {np.__version__}"
+    tell(found, table(found), options.out, hardware)
 
 
 if __name__ == "__main__":

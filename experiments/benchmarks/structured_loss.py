@@ -6,18 +6,16 @@ same allocator: first the system's, then the one that training sets. `--clock cp
 which says more on a machine with other work (with one thread).
 """
 
-import argparse
 import ctypes
-import json
 import statistics
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from experiments.benchmarks.command import option_parser, tell
 from experiments.benchmarks.machine import processor_name
 from experiments.benchmarks.plain_sampled import plain_sampled_loss
 from scl_core.allocator import keep_freed_memory
@@ -149,20 +147,16 @@ def measure(clock: str = "wall", repeats: int = 9) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = option_parser(__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--out", type=Path, help="also write the numbers as JSON")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     hardware = f"{processor_name()}, {options.threads} threads, torch {torch.__version__}"
-    print(f"{date.today()}  {hardware}, {options.clock} clock\n")
     result = measure(options.clock, options.repeats)
-    print(table(result))
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=2) + "\n")
+    tell(result, f"\n{table(result)}", options.out, f"{hardware}, {options.clock} clock")
 
 
 if __name__ == "__main__":

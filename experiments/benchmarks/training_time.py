@@ -1,13 +1,12 @@
 """Seconds a step takes here:  python -m experiments.benchmarks.training_time [CONFIG] [--SETTING VALUE]..."""
 
 import json
-import platform
 import statistics
 import sys
 import tempfile
-from datetime import date
 from pathlib import Path
 
+from experiments.benchmarks.command import tell
 from scl_core.command_line import run_command
 from scl_core.train import main as train
 
@@ -44,9 +43,7 @@ def main(arguments: list[str]) -> None:
     out = given.pop("--out", None)
     seconds, steps = measure(config, [word for pair in given.items() for word in pair])
     found = {"config": config, "median": statistics.median(seconds), "slowest": max(seconds), "steps": steps}
-    print(f"{date.today()}  {platform.machine()}, python {platform.python_version()}\n{table(found)}")
-    if out:
-        Path(out).write_text(json.dumps(found, indent=1) + "\n")
+    tell(found, table(found), Path(out) if out else None)
 
 
 if __name__ == "__main__":

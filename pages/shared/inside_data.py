@@ -1,5 +1,6 @@
 """What the page on the methods beside SCL shows, computed once for each pair and checkpoint."""
 
+import numpy as np
 import streamlit as st
 
 from pages.shared import method_data, method_networks, store
@@ -30,12 +31,16 @@ def look(place: Place, networks: Networks):
 
 def agreement_over_training(place: Place, num_classes: int) -> dict:
     """CPS: for each checkpoint that the run keeps, how far its two networks agree on each class of this pair."""
-    steps = store.run_folder(place.run).checkpoints()
-    found = {step: look(place, Networks(str(step))) for step in steps}
-    return {
-        step: insides.agreement_by_class(inside.first[inside.valid], inside.second[inside.valid], num_classes)
-        for step, inside in found.items()
-    }
+    steps, stamp = store.run_folder(place.run).checkpoints(), method_data.stamp(place.run)
+    return {step: _agreement(place, Networks(str(step)), num_classes, stamp) for step in steps}
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _agreement(place: Place, networks: Networks, num_classes: int, stamp: int) -> np.ndarray:
+    method = method_networks.load(place.run, networks).method
+    batch = _pair(place, method.num_strong)
+    with LOCK:
+        return insides.cross_pseudo_agreement(method, batch, place.draws, num_classes)
 
 
 @st.cache_resource(max_entries=12, show_spinner="Taking the step apart …")

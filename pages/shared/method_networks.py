@@ -100,7 +100,12 @@ def compared_checkpoint(run: str) -> int | None:
 
 def load(run: str | None, networks: Networks) -> Loaded:
     """The networks; they are shared: hold `LOCK` while they run and change nothing."""
-    return _load(run, networks, *_key(run, networks))
+    return _load(run, own_module(networks), *_key(run, networks))
+
+
+def own_module(networks: Networks) -> str | None:
+    """The `module:callable` of somebody's own network, None for networks of a run."""
+    return (networks.own or "") if networks.checkpoint == OWN else None
 
 
 def weights_with(method: Method, settings: Mapping[str, Any], step: int) -> dict[str, float]:
@@ -138,12 +143,12 @@ def _key(run: str | None, networks: Networks) -> tuple[str, int]:
     return str(folder), folder.stat().st_mtime_ns
 
 
-@st.cache_resource(max_entries=2, show_spinner="Loading the networks …")
-def _load(run: str | None, networks: Networks, folder: str, stamp: int) -> Loaded:
+@st.cache_resource(max_entries=3, show_spinner="Loading the networks …")  # as many as a run keeps: two and the best
+def _load(run: str | None, own: str | None, folder: str, stamp: int) -> Loaded:
     config, num_classes = method_data.config_of(run), len(method_data.classes(run)[0])
-    if networks.checkpoint == OWN:
-        own = load_user_segmenter(networks.own or "", num_classes).eval()
-        return Loaded(own, own, None)
+    if own is not None:
+        network = load_user_segmenter(own, num_classes).eval()
+        return Loaded(network, network, None)
     if folder == UNTRAINED:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -156,7 +161,7 @@ def _load(run: str | None, networks: Networks, folder: str, stamp: int) -> Loade
 
 @st.cache_resource(max_entries=6, show_spinner="Taking the step apart …")
 def _probe(place: Place, networks: Networks, folder: str, stamp: int, settings: BoxSettings | None) -> Probe:
-    loaded, config = _load(place.run, networks, folder, stamp), method_data.config_of(place.run)
+    loaded, config = _load(place.run, own_module(networks), folder, stamp), method_data.config_of(place.run)
     with LOCK:
         try:
             return _taken_apart(loaded, config, place, settings)
@@ -186,7 +191,7 @@ def _parts(place: Place, networks: Networks, folder: str, stamp: int) -> Exact:
 @st.cache_data(max_entries=64, show_spinner="Drawing pairs many times …")
 def _study(place: Place, networks: Networks, folder: str, stamp: int, max_pairs: int, parameters: bool) -> Spread:
     found = _probe(place, networks, folder, stamp, None)
-    student = _load(place.run, networks, folder, stamp).student if parameters else None
+    student = _load(place.run, own_module(networks), folder, stamp).student if parameters else None
     with LOCK:
         return study(found, max_pairs, student)
 
@@ -196,7 +201,7 @@ def _directions(
     place: Place, networks: Networks, folder: str, stamp: int, many: tuple[int, ...], parameters: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     found = _probe(place, networks, folder, stamp, None)
-    student = _load(place.run, networks, folder, stamp).student if parameters else None
+    student = _load(place.run, own_module(networks), folder, stamp).student if parameters else None
     with LOCK:
         return directions(found, many, student)
 

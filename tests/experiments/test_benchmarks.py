@@ -4,7 +4,7 @@ import json
 
 import psutil
 
-from experiments.benchmarks import report
+from experiments.benchmarks import insides, report
 from experiments.benchmarks.__main__ import keep, run_part
 from experiments.benchmarks.goals import GOALS, Goal, goals_table
 from experiments.benchmarks.parts import PARTS, Part
@@ -78,3 +78,13 @@ def test_a_step_faster_than_its_own_passes_is_no_measurement():
     goal = next(goal for goal in GOALS if goal.part == "step_large")
     assert "| 5 % | yes |" in goal.row({"step_large": {"rows": [{"method": "scl", "ratio": 1 / 0.95}]}})
     assert "not measured" in goal.row({"step_large": {"rows": [{"method": "scl", "ratio": 0.8}]}})
+
+
+def test_the_page_of_the_other_methods_is_judged_by_its_slowest():
+    times = {"seconds": 0.4, "processor_seconds": 0.3}
+    rows = [{"method": name, "pair": pair} | times for name in ("cps", "pcr") for pair in ("new", "known")]
+    rows[2]["seconds"], rows[3]["seconds"] = 0.6, 9.0
+    found = {"pairs": 5, "threads": 2, "rows": rows}
+    goal = next(goal for goal in GOALS if goal.part == "insides")
+    assert "| 0.6 s | **no** |" in goal.row({"insides": found})
+    assert "| pcr | 0.60 | 0.30 | 9.00 | 0.30 |" in insides.table(found)

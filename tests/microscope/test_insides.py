@@ -14,6 +14,7 @@ from scl_core.methods import StepDraws
 from scl_core.methods.parts import draw_owner
 from scl_core.microscope.insides import (
     agreement_by_class,
+    cross_pseudo_agreement,
     cross_pseudo_inside,
     one_pair,
     prototype_inside,
@@ -71,6 +72,8 @@ def test_cps_shows_the_labels_of_its_loss(cut, root):
     else:
         assert cross_pseudo_loss(*answers).isfinite() and np.array_equal(inside.to_first, inside.second)
     assert inside.agreement == pytest.approx((inside.first == inside.second)[inside.valid].mean())
+    alone = agreement_by_class(inside.first[inside.valid], inside.second[inside.valid], 3)
+    np.testing.assert_array_equal(cross_pseudo_agreement(method, batch, DRAWS, 3), alone)
 
 
 def test_agreement_by_class_counts_pixels_that_either_gives_it():

@@ -4,7 +4,12 @@ The networks run in eval mode (running statistics in batch norm), and each answe
 `scl_core.figures.insides`.
 """
 
-from scl_core.microscope.insides.cross_pseudo import CrossPseudoInside, agreement_by_class, cross_pseudo_inside
+from scl_core.microscope.insides.cross_pseudo import (
+    CrossPseudoInside,
+    agreement_by_class,
+    cross_pseudo_agreement,
+    cross_pseudo_inside,
+)
 from scl_core.microscope.insides.pair import one_pair
 from scl_core.microscope.insides.prototypes import PrototypeInside, prototype_inside
 from scl_core.microscope.insides.regions import RegionInside, region_inside
@@ -17,6 +22,7 @@ __all__ = [
     "StrongView",
     "StrongViewsInside",
     "agreement_by_class",
+    "cross_pseudo_agreement",
     "cross_pseudo_inside",
     "one_pair",
     "prototype_inside",

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from scl_core.cutmix import cutmix
 from scl_core.data.batch import Batch
@@ -43,16 +44,36 @@ class CrossPseudoInside:
 def cross_pseudo_inside(method: Cps, batch: Batch, draws: StepDraws) -> CrossPseudoInside:
     """The first pair of the batch, mixed as in training where the method mixes."""
     a, b = batch.unlabeled_a, batch.unlabeled_b
-    with answering(*method.networks):
-        if method.config.cutmix:
-            owner = draw_owner(a, batch.positions, draws, method.config)
-            labels = [method.targets(network, a, b, owner)[0] for network in method.networks]
-            seen, valid = cutmix(a.weak, b.weak, owner), cutmix(a.valid, b.valid, owner)
-        else:
-            seen, valid, labels = a.weak, a.valid, None
-        answers = [hard_labels(network(seen).logits) for network in method.networks]
-    maps = [tensor[0].cpu().numpy() for tensor in (*answers, *(labels or answers)[::-1], valid)]
+    seen, valid, owner = seen_by_both(method, batch, draws)
+    first, second = answers(method, seen)
+    to_first, to_second = second, first
+    if owner is not None:
+        with answering(*method.networks):
+            to_second, to_first = (method.targets(network, a, b, owner)[0] for network in method.networks)
+    maps = [tensor[0].cpu().numpy() for tensor in (first, second, to_first, to_second, valid)]
     return CrossPseudoInside(denormalise(seen[0]), *maps)
+
+
+def cross_pseudo_agreement(method: Cps, batch: Batch, draws: StepDraws, num_classes: int) -> np.ndarray:
+    """`agreement_by_class` of the two networks on what both see of the first pair: two passes and no more."""
+    seen, valid, _ = seen_by_both(method, batch, draws)
+    first, second = (labels[valid].cpu().numpy() for labels in answers(method, seen))
+    return agreement_by_class(first, second, num_classes)
+
+
+def seen_by_both(method: Cps, batch: Batch, draws: StepDraws) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What both networks see [B, 3, H, W], where it is valid [B, H, W], and the owner map where pictures are mixed."""
+    a, b = batch.unlabeled_a, batch.unlabeled_b
+    if not method.config.cutmix:
+        return a.weak, a.valid, None
+    owner = draw_owner(a, batch.positions, draws, method.config)
+    return cutmix(a.weak, b.weak, owner), cutmix(a.valid, b.valid, owner), owner
+
+
+def answers(method: Cps, pictures: Tensor) -> list[Tensor]:
+    """The most probable classes, int64 [B, H, W], by the first and by the second network."""
+    with answering(*method.networks):
+        return [hard_labels(network(pictures).logits) for network in method.networks]
 
 
 def agreement_by_class(first: np.ndarray, second: np.ndarray, num_classes: int) -> np.ndarray:
