@@ -100,6 +100,23 @@ def shuffled_owner(owner: Tensor, valid: Tensor, generators: Sequence[torch.Gene
     return moved.masked_fill(hidden, -1).view_as(owner)
 
 
+def at_cells(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """The values of [..., H, W] (labels, flags, box numbers, vectors) at the pixels nearest to a `size` grid's cells.
+
+    Cells lie as `models.layers.resize` puts them: the corner cells on the corner pixels. A finer grid repeats values.
+    """
+    if maps.shape[-2:] == size:
+        return maps
+    for dim, cells in zip((-2, -1), size, strict=True):
+        maps = maps.index_select(dim, nearest_places(maps.shape[dim], cells).to(maps.device))
+    return maps
+
+
+def nearest_places(extent: int, cells: int) -> Tensor:
+    """The pixel, of `extent` in a line, nearest to each of `cells` cells whose ends lie on its ends: int64 [cells]."""
+    return torch.linspace(0, extent - 1, cells, dtype=torch.float64).round().long()
+
+
 def _places(boxes: Tensor, height: int, width: int) -> Iterator[tuple[slice, slice]]:
     """The rows and columns of each box, in paste order. Raises ValueError for one that leaves the picture."""
     for number, (top, left, tall, wide) in enumerate(boxes.tolist()):

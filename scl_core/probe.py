@@ -14,15 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scl_core.cutmix import box_owner, cutmix, sample_boxes
+from scl_core.cutmix import at_cells, box_owner, cutmix, nearest_places, sample_boxes
 from scl_core.data.images import denormalise
 from scl_core.losses.consistency import consistency_loss
 from scl_core.losses.structured import cosine_similarity_matrix, similarity_row, sum_of_boxes
 from scl_core.losses.structured_family import window_sum
+from scl_core.models.frozen import frozen_features
 from scl_core.structured_form import (
+    Compared,
     Regions,
+    Seen,
     StructuredForm,
-    compared_vectors,
+    compare,
     find_regions,
     form_of,
     value_per_region,
@@ -83,7 +86,8 @@ class Probe:
     `student_input` float32 [3, H, W] the mix as the student took it in.
     `consistency` is eq. 4, `structured` the structured loss of the settings' form and reduction, both unweighted.
     Where the form compares other regions than the CutMix boxes, `owner` and `boxes` are those regions and the
-    rectangles around them.
+    rectangles around them. `regions` are on the grid of what is compared: pixels, or the cells of features, which
+    `student_features` and `teacher_features`, [D, h, w], are then (of a network that teaches structure alone, its own).
     """
 
     image_a: np.ndarray
@@ -100,7 +104,10 @@ class Probe:
     max_pairs: int | None
     box_reduction: str
     student_input: Tensor
+    regions: Regions
     form: StructuredForm = StructuredForm()
+    student_features: Tensor | None = None
+    teacher_features: Tensor | None = None
     mode: str = "eval"
 
     def shown(self, number: int) -> Tensor:
@@ -108,16 +115,46 @@ class Probe:
         return (self.owner == number) & self.valid
 
     @property
+    def by_cells(self) -> bool:
+        """Whether cells of features are compared, and not pixels."""
+        return self.form.on == "features" or self.form.teacher is not None
+
+    @property
+    def seen(self) -> tuple[Seen, Seen]:
+        """What student and teacher give of the mix, as training gives it to the structured term: one picture each."""
+        sides = (self.student, self.student_features), (self.teacher, self.teacher_features)
+        student, teacher = (Seen(*(part if part is None else part[None] for part in side)) for side in sides)
+        return student, teacher
+
+    def compared(self, student: Seen | None = None, teacher: Seen | None = None) -> Compared:
+        """What the form compares, had the networks given these answers instead."""
+        own = self.seen
+        return compare(student or own[0], teacher or own[1], self.owner[None], self.valid[None], self.form)
+
+    @property
     def vectors(self) -> tuple[Tensor, Tensor]:
-        """What the form compares, of teacher and student: [C, H, W] each."""
-        teacher, student = (compared_vectors(probs[None], self.form)[0] for probs in (self.teacher, self.student))
-        return teacher, student
+        """What the form compares, of teacher and student: [C, h, w] each, on the grid of `regions`."""
+        found = self.compared()
+        return found.teacher[0], found.student[0]
 
     def exact_loss(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """The structured loss of the form over every pair, had the networks these probabilities, [1, C, H, W]."""
-        regions = Regions(self.owner[None], len(self.boxes), sum(box.in_loss for box in self.report))
-        values = value_per_region(student, teacher, regions, self.valid[None], self.form)
-        return sum_of_boxes(values, self.box_reduction)[0]
+        """The structured loss of the form over every pair, had the networks these probabilities, [1, C, H, W].
+
+        Features stay as they are.
+        """
+        given = zip(self.seen, (student, teacher), strict=True)
+        return self.loss_of(self.compared(*(seen._replace(probs=probs) for seen, probs in given)))
+
+    def loss_of(self, compared: Compared) -> Tensor:
+        """The structured loss of the form over every pair of these vectors."""
+        return sum_of_boxes(value_per_region(compared, self.regions, self.form), self.box_reduction)[0]
+
+    def cells_of(self, rows: np.ndarray, columns: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The cells of the compared grid that the pixels at these rows and columns lie in."""
+        size, grid = self.owner.shape, self.regions.owner.shape[-2:]
+        places = (torch.as_tensor(rows), torch.as_tensor(columns))
+        of_line = (nearest_places(*ends) for ends in zip(grid, size, strict=True))
+        return tuple(cells[line] for cells, line in zip(of_line, places, strict=True))
 
 
 @dataclass(frozen=True)
@@ -161,28 +198,37 @@ def make_probe(
     """
     weak_a, weak_b, mixed, owner, boxes, valid = _mix(view_a, view_b, settings, generator)
     with eval_mode(student, teacher), torch.no_grad():
-        probs_a, probs_b = _probs(teacher, torch.cat([weak_a, weak_b])).chunk(2)
-        target = cutmix(probs_a, probs_b, owner)
-        probs = _probs(student, mixed)
-        regions = find_regions(owner[None], valid, settings, [placebo_generator])
-        boxes = boxes if form_of(settings).region == "boxes" else _rectangles(regions)
-        report, structured = _box_losses(probs, target, regions, boxes, valid, settings, pairs_generator or generator)
+        form, weak = form_of(settings), torch.cat([weak_a, weak_b])
+        target = _mixed_answers(_seen(teacher, weak, form.on), owner)
+        if form.teacher:
+            halves = frozen_features(form.teacher, form.teacher_weights, weak)
+            target = target._replace(features=_mixed_halves(halves, owner))
+        seen = _seen(student, mixed, form.on)
+        compared = compare(seen, target, owner[None], valid, form)
+        regions = find_regions(compared.owner, compared.valid, settings, [placebo_generator])
+        if form.region != "boxes":
+            owner = at_cells(regions.owner[0], tuple(owner.shape))
+            boxes = _rectangles(owner, regions.number)
+        report, structured = _box_losses(compared, regions, boxes, owner, valid, settings, pairs_generator or generator)
     return Probe(
         image_a=denormalise(weak_a[0]),
         image_b=denormalise(weak_b[0]),
         mixed=denormalise(mixed[0]),
         boxes=boxes,
-        owner=regions.owner[0],
+        owner=owner,
         valid=valid[0],
-        student=probs[0],
-        teacher=target[0],
+        student=seen.probs[0],
+        teacher=target.probs[0],
         report=report,
-        consistency=float(consistency_loss(probs, target, valid)),
+        consistency=float(consistency_loss(seen.probs, target.probs, valid)),
         structured=structured,
         max_pairs=settings.max_pairs,
         box_reduction=settings.box_reduction,
         student_input=mixed[0],
-        form=form_of(settings),
+        regions=regions,
+        form=form,
+        student_features=None if seen.features is None else seen.features[0],
+        teacher_features=None if target.features is None else target.features[0],
     )
 
 
@@ -213,13 +259,26 @@ def similarity_rows(probe: Probe, number: int, row: int, column: int) -> tuple[n
     shown = probe.shown(number)
     if not shown[row, column]:
         raise ValueError(f"box {number} does not show the pixel at row {row}, column {column}")
-    place = int(shown.flatten()[: row * shown.shape[1] + column].sum())
     top, left, height, width = probe.boxes[number].tolist()
+    inside = slice(top, top + height), slice(left, left + width)
+    teacher, student = (
+        torch.where(shown[inside], torch.from_numpy(found[inside]), torch.nan).numpy()
+        for found in similarity_maps(probe, row, column)
+    )
+    return teacher, student
+
+
+def similarity_maps(probe: Probe, row: int, column: int) -> tuple[np.ndarray, np.ndarray]:
+    """How alike one pixel is to every pixel of the whole mix: teacher and student, float32 [H, W].
+
+    Where cells of features are compared, a pixel is as like the others as its cell.
+    """
+    grid = tuple(probe.regions.owner.shape[-2:])
+    cell_row, cell_column = (int(cell) for cell in probe.cells_of(row, column))
     maps = []
     for vectors in probe.vectors:
-        whole = torch.full(shown.shape, torch.nan, dtype=vectors.dtype)
-        whole[shown] = similarity_row(vectors[:, shown], place)
-        maps.append(whole[top : top + height, left : left + width].numpy())
+        of_cells = similarity_row(vectors.flatten(1), cell_row * grid[1] + cell_column).view(grid)
+        maps.append(at_cells(of_cells, tuple(probe.owner.shape)).numpy())
     return maps[0], maps[1]
 
 
@@ -239,7 +298,8 @@ def similarity_matrices(probe: Probe, number: int, most: int = 160, order: str =
         taken = (rows % stride == stride // 2) & (columns % stride == stride // 2)
     rows, columns = rows[taken], columns[taken]
     classes = probe.teacher[:, rows, columns].argmax(0).numpy()
-    teacher, student = (cosine_similarity_matrix(vectors[:, rows, columns]).numpy() for vectors in probe.vectors)
+    cells = probe.cells_of(rows, columns)
+    teacher, student = (cosine_similarity_matrix(vectors[:, *cells]).numpy() for vectors in probe.vectors)
     places = _order_of(teacher, classes, order)
     across = np.ix_(places, places)
     return SimilarityMatrices(
@@ -271,28 +331,30 @@ def _mix(view_a: "Views", view_b: "Views", settings: ProbeSettings, generator: t
     return first_a[0], first_b[0], mixed, owner, boxes, valid
 
 
-def _rectangles(regions: Regions) -> Tensor:
-    """The smallest rectangle around each region of the first picture, [N, 4]; one pixel for an empty region."""
+def _rectangles(owner: Tensor, number: int) -> Tensor:
+    """The smallest rectangle around each of the regions of `owner` [H, W], [N, 4]; one pixel for an empty region."""
     found = []
-    for number in range(regions.number):
-        rows, columns = (regions.owner[0] == number).nonzero(as_tuple=True)
+    for region in range(number):
+        rows, columns = (owner == region).nonzero(as_tuple=True)
         sides = [(int(side.min()), int(side.max())) if len(side) else (0, 0) for side in (rows, columns)]
         found.append([sides[0][0], sides[1][0], *(last - first + 1 for first, last in sides)])
     return torch.tensor(found, dtype=torch.long).view(-1, 4)
 
 
-def _box_losses(student, teacher, regions, boxes, valid, settings, pairs_generator) -> tuple[list[BoxReport], float]:
+def _box_losses(compared, regions, boxes, owner, valid, settings, pairs_generator) -> tuple[list[BoxReport], float]:
     """The report with each region's loss, and the structured loss as training computes it from the same draws."""
-    form, (number, compared) = form_of(settings), regions[1:]
+    form = form_of(settings)
     pairs = [pairs_generator or torch.Generator()] if settings.max_pairs is not None else None
-    values = value_per_region(student, teacher, regions, valid, form, settings.max_pairs, pairs)
+    values = value_per_region(compared, regions, form, settings.max_pairs, pairs)
     total = float(sum_of_boxes(values, settings.box_reduction)[0])
-    divisor = max(compared, 1) if settings.box_reduction == "mean" else 1
-    plain = describe_boxes(boxes, regions.owner[0], compared, settings.max_pairs, valid[0])
+    divisor = max(regions.compared, 1) if settings.box_reduction == "mean" else 1
+    plain = describe_boxes(boxes, owner, regions.compared, settings.max_pairs, valid[0])
+    cells = describe_boxes(boxes, regions.owner[0], regions.compared, settings.max_pairs, compared.valid[0])
+    plain = [replace(box, pairs=of_cells.pairs) for box, of_cells in zip(plain, cells, strict=True)]
     if form.region == "window":
-        near = window_sum(valid[:, None].double(), form.radius) * valid
+        near = window_sum(compared.valid[:, None].double(), form.radius) * compared.valid
         plain = [replace(plain[0], pairs=int(near.sum()))]
-    losses = [None] * (number - compared) + values[0].tolist()
+    losses = [None] * (regions.number - regions.compared) + values[0].tolist()
     return [_with_loss(box, loss, divisor, total) for box, loss in zip(plain, losses, strict=True)], total
 
 
@@ -303,10 +365,20 @@ def _with_loss(box: BoxReport, loss: float | None, divisor: int, total: float) -
     return BoxReport(**vars(box) | numbers)
 
 
-def _probs(network: nn.Module, pictures: Tensor) -> Tensor:
-    """Class probabilities of pictures [B, 3, H, W], on the CPU."""
+def _seen(network: nn.Module, pictures: Tensor, on: str) -> Seen:
+    """Class probabilities of pictures [B, 3, H, W], and features where they are compared, on the CPU."""
     like = next(network.parameters())
-    return network(pictures.to(like.device, like.dtype)).logits.softmax(1).cpu()
+    output = network(pictures.to(like.device, like.dtype))
+    return Seen(output.logits.softmax(1).cpu(), output.features.cpu() if on == "features" else None)
+
+
+def _mixed_answers(both: Seen, owner: Tensor) -> Seen:
+    """The second half of what a network sees in whole pictures, [2, ...], pasted over the first."""
+    return Seen(*(part if part is None else _mixed_halves(part, owner) for part in both))
+
+
+def _mixed_halves(maps: Tensor, owner: Tensor) -> Tensor:
+    return cutmix(*maps.chunk(2), at_cells(owner, tuple(maps.shape[-2:])))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from scl_core.methods import METHODS, StepDraws, base, scl
 from scl_core.methods.parts import partner_of
 from scl_core.restore import build_method
 from scl_core.train import weighted_sum
+from tests.methods.foreign import FOREIGN
 from tests.tiny import tiny_settings
 
 BATCH = {"train__batch_labeled": 4, "train__batch_unlabeled": 4}
@@ -29,6 +30,13 @@ STRUCTURED = {
     "window": {"method.structured_region": "window", "method.structured_radius": 2},
     "weighted": {"method.structured_pair_weights": "class_area", "method.structured_centred": "true"},
     "logits": {"method.structured_on": "logits"},
+    "features": {"method.structured_on": "features", "method.structured_region": "random"},
+    "foreign": {"method.structured_teacher": FOREIGN},
+    "foreign-batch": {
+        "method.structured_teacher": FOREIGN,
+        "method.structured_on": "features",
+        "method.structured_region": "batch",
+    },
 }
 
 

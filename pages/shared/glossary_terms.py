@@ -112,7 +112,7 @@ TERMS = (
         "How alike two pixels are to a network: the cosine between their probabilities.",
         r"a_{ij} = \frac{p_i\cdot p_j}{\lVert p_i\rVert\lVert p_j\rVert}\quad\text{(eq. 5, 7)}",
         ("scl_core.losses.structured.cosine_similarity_matrix",),
-        ("method.structured_on",),
+        ("method.structured_on", "method.structured_teacher"),
         "similarity",
     ),
     Term(

@@ -62,7 +62,16 @@ def say_which_form(selection: Selection, probe: Probe) -> None:
 
 
 def not_taken_apart(form: StructuredForm) -> str | None:
-    """One sentence where parts of the page are not those of the run's loss."""
+    """What to say where parts of the page are not those of the run's loss."""
+    if form.on != "features" and not form.teacher:
+        return other_pairs(form)
+    whose = f"the features of {form.teacher}" if form.teacher else "the teacher's features"
+    cells = f"This run compares the cells of feature maps with {whose}: a pixel is shown as its cell is."
+    return " ".join(filter(None, (cells, other_pairs(form))))
+
+
+def other_pairs(form: StructuredForm) -> str | None:
+    """One sentence where the run weighs pairs, or takes other ones than all of a region of one picture."""
     if form.region == "batch":
         return "This run compares the pixels of all pictures of a step; here are the pairs within this one."
     if form.region == "window":

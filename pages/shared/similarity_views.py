@@ -15,8 +15,8 @@ from scl_core.figures import similarity as figures
 from scl_core.figures.boxes import paste_colors
 from scl_core.figures.parts import class_pair_figure
 from scl_core.figures.similarity import Block
-from scl_core.microscope.dissect import Exact, hard_disagreement, pixel_gradients, similarity_maps
-from scl_core.probe import BoxReport, Probe, SimilarityMatrices, similarity_matrices, similarity_rows
+from scl_core.microscope.dissect import Exact, hard_disagreement, pixel_gradients
+from scl_core.probe import BoxReport, Probe, SimilarityMatrices, similarity_maps, similarity_matrices, similarity_rows
 from scl_core.structured_form import StructuredForm
 
 ROWS = 6

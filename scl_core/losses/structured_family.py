@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
 from scl_core.losses.structured import check_shapes, normalise
@@ -66,6 +67,33 @@ def class_pair_matrix(
     return matrix
 
 
+def class_weighted_per_box(
+    student: Tensor,
+    teacher: Tensor,
+    owner: Tensor,
+    num_boxes: int,
+    num_loss_boxes: int,
+    class_weights: Tensor,
+    labels: Tensor,
+    valid: Tensor | None = None,
+) -> Tensor:
+    """`structured_per_box` with the weight W[c, d] for a pair of pixels of classes c and d: [B, boxes].
+
+    `class_weights`: [C, C], at least 0; `labels`: int64 [B, H, W], others than 0 .. C - 1 take no part. A box's value
+    is the sum of W (a_s - a_t)^2 over its pairs divided by that of W. The rest is as in `class_pair_matrix`.
+    """
+    classes = len(class_weights)
+    matrix = class_pair_matrix(student, teacher, owner, num_boxes, num_loss_boxes, labels, classes, valid)
+    weights, pairs = class_weights.to(matrix.dtype), torch.zeros_like(matrix)
+    shown_pairs = matrix.new_zeros(matrix.shape[:2])
+    for picture, column, shown in _boxes(owner, num_boxes, num_loss_boxes, valid):
+        of_box = labels[picture][shown]
+        counts = of_box[(of_box >= 0) & (of_box < classes)].bincount(minlength=classes).to(matrix.dtype)
+        pairs[picture, column], shown_pairs[picture, column] = torch.outer(counts, counts), float(len(of_box)) ** 2
+    total = (pairs * weights).sum((2, 3))
+    return (matrix * weights).sum((2, 3)) * shown_pairs / torch.where(total > 0, total, 1)
+
+
 def pixel_cosine_per_box(
     student: Tensor, teacher: Tensor, owner: Tensor, num_boxes: int, num_loss_boxes: int, valid: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -103,7 +131,8 @@ def weighted_per_box(
     network. `weights`: float [B, H, W], at least 0; a box's value is the sum of w_i w_j (a_s - a_t)^2 over its pairs
     divided by that of w_i w_j. `centred` first subtracts the box's (weighted) mean vector from the normalised ones,
     which makes it the exact distance of linear HSIC; nothing is divided, so that a box of one class stays finite.
-    With E other than C the squared norms are taken apart in float64, for D = S - T does not exist: P (C + E)^2.
+    With E other than C, D = S - T does not exist: in float64, the squared norms are taken apart, P (C + E)^2, or the
+    pairs themselves where a box shows fewer pixels than the wider side has channels.
     """
     dtype = torch.promote_types(student.dtype, torch.float32 if student.shape[1] == teacher.shape[1] else torch.float64)
     with torch.autocast(student.device.type, enabled=False):
@@ -185,6 +214,17 @@ def batch_pairs_loss(
     return loss.detach() + ranks * (loss - loss.detach())
 
 
+def same_width(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Vectors of two widths, [B, C, H, W] and [B, E, H, W], as wide as the wider and in float64; others as they are.
+
+    The channels added are 0: they change no similarity, and D = S - T exists.
+    """
+    width = max(student.shape[1], teacher.shape[1])
+    if student.shape[1] == teacher.shape[1]:
+        return student, teacher
+    return tuple(pad(maps.double(), (0, 0, 0, 0, 0, width - maps.shape[1])) for maps in (student, teacher))
+
+
 def soften(probs: Tensor, temperature: float) -> Tensor:
     """softmax(z / `temperature`) from probs = softmax(z) [B, C, H, W]: above 1, certain pixels differ again."""
     return probs if temperature == 1 else (log_probs(probs) / temperature).softmax(1)
@@ -261,6 +301,8 @@ def _squared_distance(unit: Tensor, target: Tensor) -> Tensor:
     if len(unit) == len(target):
         grams = _grams(unit - target, unit + target)
         return ((grams.dd * grams.qq).sum() + (grams.dq * grams.dq.T).sum()) / 2
+    if unit.shape[1] <= max(len(unit), len(target)):  # so few pixels that their pairs are fewer than those of channels
+        return (unit.T @ unit - target.T @ target).square().sum()
     own, across, other = unit @ unit.T, unit @ target.T, target @ target.T
     return own.square().sum() - 2 * across.square().sum() + other.square().sum()
 

@@ -16,14 +16,15 @@ from scl_core.methods.parts import (
     draw_owner,
     overlap_setting,
     partner_setting,
-    structured_term,
     toggles,
 )
+from scl_core.methods.structure import mixed_seen, seen_of, structured_term
 from scl_core.models.deeplabv3plus import SegmenterOutput
 from scl_core.models.twin import with_other_head
 from scl_core.models.weights import split_beside, with_beside
 from scl_core.probe import Probe, probe_pair
 from scl_core.settings import setting
+from scl_core.structured_form import Seen
 
 SECOND = "second."
 
@@ -117,31 +118,33 @@ class Cps(Method):
         owner = draw_owner(a, batch.positions, draws, self.config)
         targets = [self.targets(network, a, b, owner) for network in self.networks]
         mixed = cutmix(a.weak, b.weak, owner)
-        logits = [network(mixed).logits for network in self.networks]
+        outputs = [network(mixed) for network in self.networks]
+        logits = [output.logits for output in outputs]
         valid = cutmix(a.valid, b.valid, owner)
         if self.watches(draws.step):
             self.note_targets(draws.step, logits[0].detach().softmax(1), valid)
         labels = [label for label, _ in targets]
         terms = {"cross_pseudo": global_mean(*cross_pseudo_sum(*logits, *labels, self.counted(valid)))}
         if self.config.structured_weight:
-            shared = (owner, valid, batch.positions, draws, self.config)
-            (_, probs_1), (_, probs_2) = targets
-            of_first = structured_term(logits[0].softmax(1), probs_2, *shared, stream="pairs")
-            of_second = structured_term(logits[1].softmax(1), probs_1, *shared, stream="pairs of the second")
-            terms["structured"] = of_first + of_second
+            shared = (owner, valid, batch, draws, self.config)
+            first, second = (seen_of(output, self.config) for output in outputs)
+            (_, of_first), (_, of_second) = targets
+            first = structured_term(first, of_second, *shared, stream="pairs")
+            second = structured_term(second, of_first, *shared, stream="pairs of the second")
+            terms["structured"] = first + second
         return terms
 
     @torch.no_grad()
-    def targets(self, network: nn.Module, a, b, owner: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What a network gives the other to learn: labels [B, H, W] of the mix, and its probabilities where needed.
+    def targets(self, network: nn.Module, a, b, owner: Tensor) -> tuple[Tensor, Seen | None]:
+        """What a network gives the other to learn: labels [B, H, W] of the mix, and what it sees in it where needed.
 
         The network stays in training mode: batch norm takes the statistics of each batch and moves its running ones.
         """
-        logits_a, logits_b = network(a.weak).logits, network(b.weak).logits
-        labels = cutmix(hard_labels(logits_a), hard_labels(logits_b), owner)
+        of_a, of_b = network(a.weak), network(b.weak)
+        labels = cutmix(hard_labels(of_a.logits), hard_labels(of_b.logits), owner)
         if not self.config.structured_weight:
             return labels, None
-        return labels, cutmix(logits_a.softmax(1), logits_b.softmax(1), owner)
+        return labels, mixed_seen(seen_of(of_a, self.config), seen_of(of_b, self.config), owner)
 
     def counted(self, valid: Tensor) -> Tensor | None:
         """The unlabeled pixels in the cross pseudo loss, None for all of them."""

@@ -13,13 +13,12 @@ from scl_core.methods.parts import (
     StructuredSettings,
     check_overlap,
     draw_owner,
-    mixed_probs,
     overlap_setting,
     smallest_part,
-    structured_term,
     toggles,
-    two_logits,
+    two_passes,
 )
+from scl_core.methods.structure import seen_of, structured_term, teacher_seen
 from scl_core.methods.teacher import TeacherSettings, build_teacher
 from scl_core.probe import Probe, probe_pair
 from scl_core.schedule import unlabeled_factor
@@ -84,16 +83,16 @@ class CutmixSeg(Method):
             return {"supervised": self.supervised_loss(logits, batch.labels, config.relaxation_window)}
         owner = draw_owner(a, batch.positions, draws, config)
         mixed = cutmix(a.strong[0], b.strong[0], owner)
-        logits, mixed_logits = two_logits(self.student, batch.images, mixed, config.joint_forward)
-        student, teacher = mixed_logits.softmax(1), mixed_probs(self.teacher.model, a, b, owner)
+        labeled, of_mix = two_passes(self.student, batch.images, mixed, config.joint_forward)
+        student, teacher = seen_of(of_mix, config), teacher_seen(self.teacher.model, a, b, owner, config)
         valid = cutmix(a.valid, b.valid, owner)
-        self.note_targets(draws.step, teacher, valid)
+        self.note_targets(draws.step, teacher.probs, valid)
         terms = {
-            "supervised": self.supervised_loss(logits, batch.labels, config.relaxation_window),
-            "consistency": self.consistency(student, teacher, valid),
+            "supervised": self.supervised_loss(labeled.logits, batch.labels, config.relaxation_window),
+            "consistency": self.consistency(student.probs, teacher.probs, valid),
         }
         if config.structured_weight:
-            terms["structured"] = structured_term(student, teacher, owner, valid, batch.positions, draws, config)
+            terms["structured"] = structured_term(student, teacher, owner, valid, batch, draws, config)
         return terms
 
     def consistency(self, student: Tensor, teacher: Tensor, valid: Tensor) -> Tensor:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from scl_core.cutmix import cutmix
 from scl_core.ema import EmaTeacher
 from scl_core.methods.base import Method
-from scl_core.methods.parts import structured_term, two_logits
+from scl_core.methods.parts import two_passes
 from scl_core.methods.step_boxes import step_boxes
+from scl_core.methods.structure import seen_of, structured_term
 from scl_core.methods.weak_to_strong import (
     Weak,
     WeakToStrongSettings,
@@ -55,21 +56,19 @@ class FixMatch(Method):
         if self.unlabeled_factor(draws.step) == 0.0:
             logits = self.student(batch.images).logits
             return {"supervised": self.labeled_loss(logits, batch.labels, config.relaxation_window)}
-        partner = partner_target(self.student, b)
-        logits, weak_logits = two_logits(self.student, batch.images, a.weak, joint=True)
+        partner = partner_target(self.student, b, config)
+        labeled, weak = two_passes(self.student, batch.images, a.weak, joint=True)
         owner = draw_owner_at_times(a, batch.positions, draws, config, view=0)
-        strong = self.student(cutmix(a.strong[0], b.strong[0], owner)).logits
-        wanted = Weak(target(weak_logits, a.valid), partner).mixed(owner)
-        self.note_targets(draws.step, wanted.probs, wanted.valid)
+        strong = self.student(cutmix(a.strong[0], b.strong[0], owner))
+        wanted = Weak(target(weak, a.valid, config), partner).mixed(owner)
+        self.note_targets(draws.step, wanted.seen.probs, wanted.valid)
         terms = {
-            "supervised": self.labeled_loss(logits, batch.labels, config.relaxation_window),
-            "pseudo_label": pseudo_label_term(strong, wanted, config.confidence_threshold),
+            "supervised": self.labeled_loss(labeled.logits, batch.labels, config.relaxation_window),
+            "pseudo_label": pseudo_label_term(strong.logits, wanted, config.confidence_threshold),
         }
         if config.structured_weight:
-            probs = strong.softmax(1)
-            terms["structured"] = structured_term(
-                probs, wanted.probs, owner, wanted.valid, batch.positions, draws, config
-            )
+            student = seen_of(strong, config)
+            terms["structured"] = structured_term(student, wanted.seen, owner, wanted.valid, batch, draws, config)
         return terms
 
     def unlabeled_factor(self, step: int) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from scl_core.distributed import global_mean
 from scl_core.losses.consistency import consistency_sum
 from scl_core.methods.base import Method
-from scl_core.methods.parts import smallest_part, teacher_probs, two_logits
+from scl_core.methods.parts import smallest_part, teacher_probs, two_passes
 from scl_core.methods.teacher import TeacherSettings, build_teacher
 from scl_core.schedule import unlabeled_factor
 from scl_core.settings import setting
@@ -52,7 +52,8 @@ class MeanTeacher(Method):
         window, views = self.config.relaxation_window, batch.unlabeled_a
         if self.unlabeled_factor(draws.step) == 0.0:
             return {"supervised": self.supervised_loss(self.student(batch.images).logits, batch.labels, window)}
-        logits, student = two_logits(self.student, batch.images, views.strong[0], self.config.joint_forward)
+        outputs = two_passes(self.student, batch.images, views.strong[0], self.config.joint_forward)
+        logits, student = (output.logits for output in outputs)
         teacher = teacher_probs(self.teacher.model, views.weak)
         self.note_targets(draws.step, teacher, views.valid)
         total, count = consistency_sum(student.softmax(1), teacher, views.valid)

@@ -1,32 +1,32 @@
-"""What methods that mix pictures share and call: boxes, joint passes, mixed teachers, the structured term as an add-on.
+"""What methods that mix pictures share and call: boxes, joint passes, and the settings of the structured term.
 
 The nearest published relative of the add-on is IPixMatch (arXiv 2404.18891), which also lets relations between pixels
 supervise a semi-supervised network. As far as its summary tells, it compares distributions over space; here the
 cosine similarities of pairs of pixels inside CutMix boxes are compared (eqs. 5 to 10 of Kim et al. 2020).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from scl_core.cutmix import box_owner, cutmix, sample_boxes, toggled_owner
-from scl_core.distributed import global_mean, sum_over_ranks, world_size
+from scl_core.cutmix import box_owner, sample_boxes, toggled_owner
 from scl_core.errors import UserError
-from scl_core.losses.structured import sum_of_boxes
-from scl_core.losses.structured_family import batch_pairs_loss
 from scl_core.methods.base import StepDraws
 from scl_core.settings import setting
-from scl_core.structured_form import compared_vectors, find_regions, form_of, value_per_region
+from scl_core.structured_form import class_pair_weights
 
 if TYPE_CHECKING:
     from scl_core.data.batch import Views
 
+Output = TypeVar("Output", bound=tuple)
+
 REGIONS = ("boxes", "whole", "random", "window", "batch")
 FORMS = ("pairs", "pixel_cosine")
+VECTORS = ("probs", "logits", "features")
 PAIR_WEIGHTS = ("none", "confidence", "class_area")
 OVERLAPS = ("cover", "toggle")
 PARTNERS = ("other", "self")
@@ -48,6 +48,9 @@ class BoxSettings(Protocol):
     structured_temperature: float
     structured_pair_weights: str
     structured_centred: bool
+    structured_class_pairs: str | None
+    structured_teacher: str | None
+    structured_teacher_weights: str
 
 
 @dataclass
@@ -89,7 +92,10 @@ class StructuredSettings:
 
     structured_radius: int = setting(16, "Half the side of the window, in pixels; for structured_region window.", low=1)
     structured_on: str = setting(
-        "probs", "The vectors that are compared: probabilities, or logits less their mean.", choices=("probs", "logits")
+        "probs",
+        "The vectors that are compared: probabilities, logits less their mean, or what the classifier reads, the "
+        "decoder's features at their own size.",
+        choices=VECTORS,
     )
     structured_temperature: float = setting(
         1.0, "Divides the logits before the probabilities are compared; 2 to 3 undoes saturation.", low=0.01
@@ -100,6 +106,19 @@ class StructuredSettings:
         choices=PAIR_WEIGHTS,
     )
     structured_centred: bool = setting(False, "Subtract each box's mean vector first (the distance of linear HSIC).")
+    structured_class_pairs: str | None = setting(
+        None,
+        "Weights of the pairs of two classes of the teacher, by their numbers, as 0-0=0.1,5-*=3; other pairs have 1.",
+    )
+    structured_teacher: str | None = setting(
+        None,
+        "A network that is not trained here and teaches structure alone, by its features of any width: an encoder's "
+        "name, or module:callable of your own; empty = the method's own teacher.",
+    )
+    structured_teacher_weights: str = setting(
+        "imagenet",
+        "Weights of the encoder that structured_teacher names: imagenet, or a file (.safetensors, .pth, .pt).",
+    )
 
     def __post_init__(self):
         check_loss_boxes(self)
@@ -117,17 +136,31 @@ def check_loss_boxes(settings: BoxSettings) -> None:
 
 def check_structured_form(settings: BoxSettings) -> None:
     """Raises `UserError` for settings of the structured loss that cannot hold together."""
-    weighted = settings.structured_pair_weights != "none" or settings.structured_centred
+    if settings.structured_class_pairs:
+        class_pair_weights(settings.structured_class_pairs)
+    by_pixel = settings.structured_pair_weights != "none" or settings.structured_centred
+    weighted = by_pixel or settings.structured_class_pairs
     special = settings.structured_form != "pairs" or settings.structured_region in ("window", "batch")
     if settings.max_pairs is not None and (special or weighted):
         raise UserError(
             f"method.max_pairs {settings.max_pairs} draws pairs of the plain structured loss alone: leave max_pairs "
-            "empty, or set structured_form, structured_region, structured_pair_weights and structured_centred back"
+            "empty, or set structured_form, structured_region, structured_pair_weights, structured_centred and "
+            "structured_class_pairs back"
+        )
+    if settings.structured_class_pairs and by_pixel:
+        raise UserError(
+            "method.structured_class_pairs weighs pairs by their classes alone: set structured_pair_weights to none "
+            "and structured_centred to false"
         )
     if weighted and special:
         raise UserError(
-            "method.structured_pair_weights and structured_centred weigh the pairs of a box: set structured_form to "
-            "pairs and structured_region to boxes, whole or random"
+            "method.structured_pair_weights, structured_centred and structured_class_pairs weigh the pairs of a box: "
+            "set structured_form to pairs and structured_region to boxes, whole or random"
+        )
+    if settings.structured_teacher and (settings.max_pairs is not None or settings.structured_form != "pairs"):
+        raise UserError(
+            f"method.structured_teacher {settings.structured_teacher} has vectors of its own width, of which every "
+            "pair is compared: leave max_pairs empty, and set structured_form to pairs"
         )
     if settings.structured_form != "pairs" and settings.structured_region in ("window", "batch"):
         raise UserError(
@@ -191,42 +224,18 @@ def draw_owner(
     return torch.stack(owners).to(views.weak.device)
 
 
-def structured_term(
-    student: Tensor,
-    teacher: Tensor,
-    owner: Tensor,
-    valid: Tensor,
-    positions: tuple[int, ...],
-    draws: StepDraws,
-    settings: BoxSettings,
-    stream: str = "pairs",
-) -> Tensor:
-    """Eq. 10 of Kim et al. 2020, unweighted, over the pictures of all ranks; other regions and forms by the settings.
-
-    `student`, `teacher`: probabilities [B, C, H, W] of the mixed pictures, no gradient reaches the teacher; `owner`
-    int64 and `valid` bool [B, H, W] of the mix. Pairs are drawn from `stream` where `settings.max_pairs` asks for it,
-    random sets of pixels from the stream "placebo".
-    """
-    form = form_of(settings)
-    if form.region == "batch":
-        vectors = (compared_vectors(probs, form) for probs in (student, teacher))
-        return batch_pairs_loss(*vectors, valid, sum_over_ranks, world_size())
-    regions = find_regions(owner, valid, settings, draws.generators(positions, "placebo"))
-    pairs = draws.generators(positions, stream) if settings.max_pairs is not None else None
-    values = value_per_region(student, teacher, regions, valid, form, settings.max_pairs, pairs)
-    return global_mean(*sum_of_boxes(values, "sum" if form.region == "window" else settings.box_reduction))
-
-
-def two_logits(student: nn.Module, images: Tensor, others: Tensor, joint: bool) -> tuple[Tensor, Tensor]:
-    """Logits of `images` and `others`, in one pass where `joint` asks for it and they have one size."""
-    if joint and images.shape[1:] == others.shape[1:]:
-        logits = student(torch.cat([images, others])).logits
-        return logits[: len(images)], logits[len(images) :]
-    return student(images).logits, student(others).logits
+def two_passes(
+    network: Callable[[Tensor], Output], images: Tensor, others: Tensor, joint: bool
+) -> tuple[Output, Output]:
+    """The outputs (named tuples of tensors) for both, in one pass where `joint` asks for it and they have one size."""
+    if not joint or images.shape[1:] != others.shape[1:]:
+        return network(images), network(others)
+    output, count = network(torch.cat([images, others])), len(images)
+    return type(output)(*(part[:count] for part in output)), type(output)(*(part[count:] for part in output))
 
 
 def smallest_part(joint: bool, start: float, train) -> int:
-    """Pictures in the smallest training pass of `two_logits`, when labels alone train up to `start`."""
+    """Pictures in the smallest training pass of `two_passes`, when labels alone train up to `start`."""
     if joint and start == 0:
         return train.batch_labeled + train.batch_unlabeled
     return train.batch_labeled if joint else min(train.batch_labeled, train.batch_unlabeled)
@@ -236,12 +245,6 @@ def smallest_part(joint: bool, start: float, train) -> int:
 def teacher_probs(teacher: nn.Module, pictures: Tensor) -> Tensor:
     """What a frozen teacher makes of whole pictures [B, 3, H, W]: probabilities [B, C, H, W], no gradient."""
     return teacher(pictures).logits.softmax(1)
-
-
-def mixed_probs(teacher: nn.Module, a: "Views", b: "Views", owner: Tensor) -> Tensor:
-    """The teacher on both whole weak pictures, its probabilities mixed by the boxes; [B, C, H, W], no gradient."""
-    probs_a, probs_b = teacher_probs(teacher, torch.cat([a.weak, b.weak])).chunk(2)
-    return cutmix(probs_a, probs_b, owner)
 
 
 @contextmanager

@@ -23,19 +23,18 @@ from scl_core.methods.base import Method, StepDraws
 from scl_core.methods.parts import (
     StructuredSettings,
     draw_owner,
-    mixed_probs,
     smallest_part,
-    structured_term,
-    teacher_probs,
 )
 from scl_core.methods.prototype_start import first_prototypes, labeled_pictures, widths
+from scl_core.methods.structure import seen_of, structured_term, teacher_seen
 from scl_core.methods.teacher import TeacherSettings, build_teacher
-from scl_core.models.deeplabv3plus import DeepLabV3Plus
+from scl_core.models.deeplabv3plus import DeepLabV3Plus, SegmenterOutput
 from scl_core.models.weights import split_beside, with_beside
 from scl_core.models.wide_head import WideHeadSegmenter
 from scl_core.probe import Probe, probe_pair
 from scl_core.schedule import unlabeled_factor
 from scl_core.settings import setting
+from scl_core.structured_form import Seen
 
 PROTOTYPES = "prototypes"
 
@@ -112,7 +111,7 @@ class Unlabeled(NamedTuple):
     """The unlabeled part of a step, mixed or not."""
 
     pictures: Tensor  # [B, 3, H, W], what the student sees
-    probs: Tensor  # [B, C, H, W], the teacher's, mixed alike
+    seen: Seen  # by the teacher, mixed alike
     valid: Tensor  # bool [B, H, W]
     owner: Tensor  # int64 [B, H, W]
     is_mixed: bool
@@ -179,7 +178,7 @@ class Pcr(Method):
         if not self.prototypes.any():
             self.prototypes.copy_(from_main(self.first_prototypes(batch, draws) if rank() == 0 else None))
         unlabeled = self.unlabeled(batch, draws)
-        self.note_targets(draws.step, unlabeled.probs, unlabeled.valid)
+        self.note_targets(draws.step, unlabeled.seen.probs, unlabeled.valid)
         count = len(batch.images)
         pictures = torch.cat([batch.images, unlabeled.pictures])
         logits, features, auxiliary = self.learning_pass(pictures, batch, draws)
@@ -188,9 +187,9 @@ class Pcr(Method):
         terms["pseudo_label"] = self.pseudo_label_loss(logits[count:], labels, unlabeled.valid)
         terms |= self.prototype_terms(features, batch.labels, labels, unlabeled.is_mixed, draws)
         if self.config.structured_weight:
-            probs = logits[count:].softmax(1)
-            shared = (unlabeled.owner, unlabeled.valid, batch.positions, draws, self.config)
-            terms["structured"] = structured_term(probs, unlabeled.probs, *shared)
+            student = seen_of(SegmenterOutput(logits[count:], features[count:]), self.config)
+            shared = (unlabeled.owner, unlabeled.valid, batch, draws, self.config)
+            terms["structured"] = structured_term(student, unlabeled.seen, *shared)
         return terms
 
     def learning_pass(self, pictures: Tensor, batch, draws: StepDraws) -> tuple[Tensor, Tensor, Tensor]:
@@ -219,16 +218,18 @@ class Pcr(Method):
         coin = torch.rand((), generator=draws.generators((0,), "cutmix")[0])
         if coin >= self.config.cutmix_probability:
             owner = torch.full_like(a.valid, -1, dtype=torch.int64)
-            return Unlabeled(a.strong[0], teacher_probs(self.teacher.model, a.weak), a.valid, owner, False)
+            with torch.no_grad():
+                seen = seen_of(self.teacher.model(a.weak), self.config)
+            return Unlabeled(a.strong[0], seen, a.valid, owner, is_mixed=False)
         owner = draw_owner(a, batch.positions, draws, self.config)
-        probs = mixed_probs(self.teacher.model, a, b, owner)
+        seen = teacher_seen(self.teacher.model, a, b, owner, self.config)
         return Unlabeled(
-            cutmix(a.strong[0], b.strong[0], owner), probs, cutmix(a.valid, b.valid, owner), owner, is_mixed=True
+            cutmix(a.strong[0], b.strong[0], owner), seen, cutmix(a.valid, b.valid, owner), owner, is_mixed=True
         )
 
     def teacher_labels(self, unlabeled: Unlabeled) -> Tensor:
         """The teacher's most probable classes, int64 [B, H, W], ignored where it is not confident and on padding."""
-        confidence, labels = unlabeled.probs.max(1)
+        confidence, labels = unlabeled.seen.probs.max(1)
         counts = (confidence >= self.config.confidence_threshold) & unlabeled.valid
         return labels.masked_fill(~counts, IGNORE_INDEX)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from scl_core.cutmix import at_cells
 from scl_core.distributed import global_mean
 from scl_core.errors import UserError
 from scl_core.losses.mask_classification import (
@@ -17,22 +18,22 @@ from scl_core.losses.mask_classification import (
 )
 from scl_core.losses.region import Regions, class_regions, mask_average_pool
 from scl_core.methods.base import Method
-from scl_core.methods.parts import smallest_part, structured_term
+from scl_core.methods.parts import smallest_part, two_passes
 from scl_core.methods.region_parts import (
     RegionSettings,
     TeacherSide,
-    at_cells,
     mix_halves,
     region_terms,
     student_side,
     term_weights,
-    two_passes,
 )
+from scl_core.methods.structure import mixed_halves, structured_term
 from scl_core.methods.teacher import build_teacher
 from scl_core.models.queries import QueryOutput, QuerySegmenter
 from scl_core.probe import Probe, probe_pair
 from scl_core.schedule import unlabeled_factor
 from scl_core.settings import setting
+from scl_core.structured_form import Seen
 
 QUERY_CONFIDENCE = 0.5
 
@@ -105,10 +106,15 @@ class Rc2l(Method):
         terms = {"supervised": self.mask_classification(labeled, batch.labels)}
         terms |= self.region_terms(unlabeled, self.teacher_side(seen, owner, valid))
         if config.structured_weight:
-            student, teacher = (self.student.logits(output, valid.shape[1:]).softmax(1) for output in (unlabeled, seen))
-            teacher = mix_halves(teacher, owner)
-            terms["structured"] = structured_term(student, teacher, owner, valid, batch.positions, draws, config)
+            student, teacher = (self.seen(output, valid.shape[1:]) for output in (unlabeled, seen))
+            teacher = mixed_halves(teacher, owner)
+            terms["structured"] = structured_term(student, teacher, owner, valid, batch, draws, config)
         return terms
+
+    def seen(self, output: QueryOutput, size: tuple[int, int]) -> Seen:
+        """What the structured term reads: probabilities of pictures of `size` (H, W), and the pixel decoder's map."""
+        probs = self.student.logits(output, size).softmax(1)
+        return Seen(probs, output.features if self.config.structured_on == "features" else None)
 
     def mask_classification(self, output: QueryOutput, labels: Tensor) -> Tensor:
         """MaskFormer's loss, each layer with a matching of its own; its weights are inside.

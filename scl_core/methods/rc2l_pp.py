@@ -9,20 +9,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from scl_core.cutmix import at_cells
 from scl_core.errors import UserError
 from scl_core.losses.region import Regions, class_regions, mask_average_pool
 from scl_core.methods.base import Method
-from scl_core.methods.parts import smallest_part, structured_term
+from scl_core.methods.parts import smallest_part, two_passes
 from scl_core.methods.region_parts import (
     RegionSettings,
     TeacherSide,
-    at_cells,
     mix_halves,
     region_terms,
     student_side,
     term_weights,
-    two_passes,
 )
+from scl_core.methods.structure import mixed_halves, seen_of, structured_term
 from scl_core.methods.teacher import build_teacher
 from scl_core.models import SegmenterOutput
 from scl_core.probe import Probe, probe_pair
@@ -76,8 +76,8 @@ class Rc2lPp(Method):
         terms = {"supervised": self.supervised_loss(labeled.logits, batch.labels, config.relaxation_window)}
         terms |= self.region_terms(unlabeled.features, self.teacher_side(seen, owner, valid))
         if config.structured_weight:
-            student, teacher = unlabeled.logits.softmax(1), mix_halves(seen.logits.softmax(1), owner)
-            terms["structured"] = structured_term(student, teacher, owner, valid, batch.positions, draws, config)
+            student, teacher = seen_of(unlabeled, config), mixed_halves(seen_of(seen, config), owner)
+            terms["structured"] = structured_term(student, teacher, owner, valid, batch, draws, config)
         return terms
 
     @torch.no_grad()

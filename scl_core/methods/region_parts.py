@@ -1,13 +1,10 @@
 """What the two RC2L methods share and call: their settings, the teacher's side, the four region terms."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
 from torch import Tensor
 
-from scl_core.cutmix import cutmix
 from scl_core.distributed import global_mean
 from scl_core.errors import UserError
 from scl_core.losses.region import (
@@ -21,13 +18,12 @@ from scl_core.losses.region import (
 )
 from scl_core.methods.base import StepDraws
 from scl_core.methods.parts import StructuredSettings, draw_owner
+from scl_core.methods.structure import mix_cells
 from scl_core.methods.teacher import TeacherSettings
 from scl_core.settings import setting
 
 if TYPE_CHECKING:
     from scl_core.data.batch import Batch
-
-Output = TypeVar("Output", bound=tuple)
 
 
 @dataclass
@@ -82,31 +78,9 @@ def student_side(batch: "Batch", draws: StepDraws, settings: RegionSettings) -> 
     return mixed(a.strong[0], b.strong[0], owner), mixed(a.valid, b.valid, owner), owner
 
 
-def two_passes(
-    network: Callable[[Tensor], Output], images: Tensor, others: Tensor, joint: bool
-) -> tuple[Output, Output]:
-    """The outputs (named tuples of tensors) for both, in one pass where `joint` asks for it and they have one size."""
-    if not joint or images.shape[1:] != others.shape[1:]:
-        return network(images), network(others)
-    output, count = network(torch.cat([images, others])), len(images)
-    return type(output)(*(part[:count] for part in output)), type(output)(*(part[count:] for part in output))
-
-
-def at_cells(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """The values of [B, H, W] (labels, flags, box numbers) at the pixels nearest to the cells of a `size` grid.
-
-    Cells lie as `models.layers.resize` puts them: the corner cells on the corner pixels.
-    """
-    rows, columns = (
-        torch.linspace(0, extent - 1, cells, dtype=torch.float64).round().long().to(maps.device)
-        for extent, cells in zip(maps.shape[-2:], size, strict=True)
-    )
-    return maps[:, rows][:, :, columns]
-
-
 def mixed(a: Tensor, b: Tensor, owner: Tensor | None) -> Tensor:
     """`b` pasted over `a`, [B, ..., h, w], by the boxes of `owner` [B, H, W]; `a` itself without boxes."""
-    return a if owner is None else cutmix(a, b, at_cells(owner, a.shape[-2:]))
+    return a if owner is None else mix_cells(a, b, owner)
 
 
 def mix_halves(maps: Tensor, owner: Tensor | None) -> Tensor:

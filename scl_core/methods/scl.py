@@ -18,15 +18,15 @@ from scl_core.methods.parts import (
     StructuredSettings,
     draw_owner,
     eval_mode,
-    mixed_probs,
     smallest_part,
-    structured_term,
-    two_logits,
+    two_passes,
 )
+from scl_core.methods.structure import seen_of, structured_term, teacher_seen
 from scl_core.methods.teacher import TeacherSettings, build_teacher
 from scl_core.probe import Probe, probe_pair
 from scl_core.schedule import unlabeled_factor
 from scl_core.settings import setting
+from scl_core.structured_form import Seen
 
 REGIONS_OF_CONSISTENCY = ("picture", "boxes", "background")
 STRUCTURED_ALONE = (
@@ -120,20 +120,21 @@ class Scl(Method):
             return {"supervised": self.relaxed_loss(self.student(batch.images).logits, batch.labels, draws.step)}
         owner = draw_owner(batch.unlabeled_a, batch.positions, draws, self.config)
         mixed = cutmix(batch.unlabeled_a.strong[0], self.partner(batch).strong[0], owner)
-        logits, mixed_logits = two_logits(self.student, batch.images, mixed, self.config.joint_forward)
-        terms = {"supervised": self.relaxed_loss(logits, batch.labels, draws.step)}
-        return terms | self.unlabeled_terms(batch, mixed_logits, owner, draws)
+        labeled, of_mix = two_passes(self.student, batch.images, mixed, self.config.joint_forward)
+        terms = {"supervised": self.relaxed_loss(labeled.logits, batch.labels, draws.step)}
+        pair = replace(batch, unlabeled_b=self.partner(batch))
+        return terms | self.unlabeled_terms(pair, seen_of(of_mix, self.config), owner, draws)
 
-    def unlabeled_terms(self, batch, mixed_logits: Tensor, owner: Tensor, draws: StepDraws) -> dict[str, Tensor]:
+    def unlabeled_terms(self, batch, student: Seen, owner: Tensor, draws: StepDraws) -> dict[str, Tensor]:
         """Eq. 4 over the picture and eq. 10 in the boxes, each over the pictures of all ranks."""
-        a, b = batch.unlabeled_a, self.partner(batch)
+        a, b = batch.unlabeled_a, batch.unlabeled_b
         with eval_mode(self.producer):
-            teacher = mixed_probs(self.producer, a, b, owner)
-        student = mixed_logits.softmax(1)
+            teacher = teacher_seen(self.producer, a, b, owner, self.config)
         valid = cutmix(a.valid, b.valid, owner)
-        self.note_targets(draws.step, teacher, valid)
-        structured = structured_term(student, teacher, owner, valid, batch.positions, draws, self.config)
-        return {"consistency": self.consistency(student, teacher, owner, valid), "structured": structured}
+        self.note_targets(draws.step, teacher.probs, valid)
+        consistency = self.consistency(student.probs, teacher.probs, owner, valid)
+        structured = structured_term(student, teacher, owner, valid, batch, draws, self.config)
+        return {"consistency": consistency, "structured": structured}
 
     def consistency(self, student: Tensor, teacher: Tensor, owner: Tensor, valid: Tensor) -> Tensor:
         """Eq. 4 over the pictures of all ranks: probabilities [B, C, H, W], `owner` int64 and `valid` bool [B, H, W].

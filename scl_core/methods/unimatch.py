@@ -9,8 +9,9 @@ from scl_core.cutmix import cutmix
 from scl_core.ema import EmaTeacher
 from scl_core.errors import UserError
 from scl_core.methods.base import Method, StepDraws
-from scl_core.methods.parts import structured_term, two_logits
+from scl_core.methods.parts import two_passes
 from scl_core.methods.step_boxes import step_boxes
+from scl_core.methods.structure import seen_of, structured_term
 from scl_core.methods.weak_to_strong import (
     Weak,
     WeakToStrongSettings,
@@ -21,6 +22,7 @@ from scl_core.methods.weak_to_strong import (
     stream,
     target,
 )
+from scl_core.models.deeplabv3plus import SegmenterOutput
 from scl_core.models.layers import kept_channels
 from scl_core.probe import Probe, probe_pair
 from scl_core.schedule import unlabeled_factor
@@ -72,27 +74,28 @@ class UniMatch(Method):
         if self.unlabeled_factor(draws.step) == 0.0:
             logits = self.student(batch.images).logits
             return {"supervised": self.labeled_loss(logits, batch.labels, config.relaxation_window)}
-        partner = partner_target(self.student, b)
-        logits, weak_logits, perturbed = self.weak_logits(batch, draws)
-        weak = Weak(target(weak_logits, a.valid), partner)
-        self.note_targets(draws.step, weak.own.probs, weak.own.valid)
-        terms = {"supervised": self.labeled_loss(logits, batch.labels, config.relaxation_window)}
+        partner = partner_target(self.student, b, config)
+        labeled, of_weak, perturbed = self.weak_pass(batch, draws)
+        weak = Weak(target(of_weak, a.valid, config), partner)
+        self.note_targets(draws.step, weak.own.seen.probs, weak.own.valid)
+        terms = {"supervised": self.labeled_loss(labeled.logits, batch.labels, config.relaxation_window)}
         terms |= self.strong_terms(batch, weak, draws)
         if perturbed is not None:
             terms["feature"] = pseudo_label_term(perturbed, weak.own, config.confidence_threshold)
         return terms
 
-    def weak_logits(self, batch, draws: StepDraws) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Logits of labeled and weak pictures in one pass, and of the weak ones from perturbed features."""
+    def weak_pass(self, batch, draws: StepDraws) -> tuple[SegmenterOutput, SegmenterOutput, Tensor | None]:
+        """Labeled and weak pictures in one pass, and logits of the weak ones from perturbed features."""
         images, weak, labeled = batch.images, batch.unlabeled_a.weak, len(batch.images)
         if not self.config.feature_weight:
-            return *two_logits(self.student, images, weak, joint=True), None
+            return *two_passes(self.student, images, weak, joint=True), None
         generators = draws.generators(batch.label_positions, "dropout-labeled")
         generators += draws.generators(batch.positions, "dropout")
         maps = self.student.encode(torch.cat([images, weak]))
         both = [torch.cat([whole, drop_channels(whole, self.config.feature_dropout, generators)]) for whole in maps]
-        whole, perturbed = self.student.decode(*both, images.shape[-2:]).logits.chunk(2)
-        return whole[:labeled], whole[labeled:], perturbed[labeled:]
+        whole, perturbed = zip(*(part.chunk(2) for part in self.student.decode(*both, images.shape[-2:])), strict=True)
+        of_labeled, of_weak = zip(*((part[:labeled], part[labeled:]) for part in whole), strict=True)
+        return SegmenterOutput(*of_labeled), SegmenterOutput(*of_weak), perturbed[0][labeled:]
 
     def strong_terms(self, batch, weak: Weak, draws: StepDraws) -> dict[str, Tensor]:
         """The loss of each strong view, and the mean of their structured terms."""
@@ -100,18 +103,20 @@ class UniMatch(Method):
         views = range(config.strong_views)
         owners = [draw_owner_at_times(a, batch.positions, draws, config, view) for view in views]
         mixed = [cutmix(a.strong[view], b.strong[view], owners[view]) for view in views]
-        strong = self.student(torch.cat(mixed)).logits.chunk(len(views))
+        parts = (part.chunk(len(views)) for part in self.student(torch.cat(mixed)))
+        strong = [SegmenterOutput(*of_view) for of_view in zip(*parts, strict=True)]
         wanted = [weak.mixed(owner) for owner in owners]
         threshold = config.confidence_threshold
-        terms = {f"strong_{view + 1}": pseudo_label_term(strong[view], wanted[view], threshold) for view in views}
+        losses = [pseudo_label_term(strong[view].logits, wanted[view], threshold) for view in views]
+        terms = {f"strong_{view + 1}": losses[view] for view in views}
         if config.structured_weight:
             of_views = [
                 structured_term(
-                    strong[view].softmax(1),
-                    wanted[view].probs,
+                    seen_of(strong[view], config),
+                    wanted[view].seen,
                     owners[view],
                     wanted[view].valid,
-                    batch.positions,
+                    batch,
                     draws,
                     config,
                     stream("pairs", view),

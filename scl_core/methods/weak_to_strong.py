@@ -11,9 +11,12 @@ from scl_core.distributed import global_mean
 from scl_core.errors import UserError
 from scl_core.losses.confidence import pseudo_label_sum, pseudo_labels
 from scl_core.methods.base import StepDraws
-from scl_core.methods.parts import StructuredSettings, eval_mode, partner_setting, teacher_probs
+from scl_core.methods.parts import StructuredSettings, eval_mode, partner_setting
+from scl_core.methods.structure import mixed_seen, seen_of
+from scl_core.models.deeplabv3plus import SegmenterOutput
 from scl_core.seeding import generator_for
 from scl_core.settings import setting
+from scl_core.structured_form import Seen
 
 if TYPE_CHECKING:
     from scl_core.data.batch import Views
@@ -64,7 +67,7 @@ class Target(NamedTuple):
 
     labels: Tensor  # int64 [B, H, W]
     confidence: Tensor  # float [B, H, W]
-    probs: Tensor  # [B, C, H, W]
+    seen: Seen
     valid: Tensor  # bool [B, H, W]
 
 
@@ -76,21 +79,24 @@ class Weak(NamedTuple):
 
     def mixed(self, owner: Tensor) -> Target:
         """The target of a view mixed by `owner` [B, H, W]: labels, confidence and validity mixed as the pictures."""
-        return Target(*(cutmix(own, partner, owner) for own, partner in zip(self.own, self.partner, strict=True)))
+        own, partner = self.own, self.partner
+        labels, confidence = (cutmix(getattr(own, name), getattr(partner, name), owner) for name in Target._fields[:2])
+        seen = mixed_seen(own.seen, partner.seen, owner)
+        return Target(labels, confidence, seen, cutmix(own.valid, partner.valid, owner))
 
 
-def target(logits: Tensor, valid: Tensor) -> Target:
-    """Pseudo labels and their confidence from logits [B, C, H, W]; the gradient stops here."""
-    logits = logits.detach()
-    return Target(*pseudo_labels(logits), logits.softmax(1), valid)
+def target(output: SegmenterOutput, valid: Tensor, settings: WeakToStrongSettings) -> Target:
+    """Pseudo labels and their confidence from a network's output; the gradient stops here."""
+    output = SegmenterOutput(*(part.detach() for part in output))
+    return Target(*pseudo_labels(output.logits), seen_of(output, settings), valid)
 
 
-def partner_target(network: nn.Module, views: "Views") -> Target:
+def partner_target(network: nn.Module, views: "Views", settings: WeakToStrongSettings) -> Target:
     """The partner's labels, in eval mode and without a gradient: batch norm's statistics do not move."""
-    with eval_mode(network):
-        probs = teacher_probs(network, views.weak)
-    confidence, labels = probs.max(1)
-    return Target(labels, confidence, probs, views.valid)
+    with eval_mode(network), torch.no_grad():
+        seen = seen_of(network(views.weak), settings)
+    confidence, labels = seen.probs.max(1)
+    return Target(labels, confidence, seen, views.valid)
 
 
 def smallest_pass(start: float, strong_views: int, train) -> int:

@@ -3,16 +3,17 @@
 Every function takes a `Probe` and calls the functions that training calls.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from scl_core.cutmix import box_owner, sample_boxes
+from scl_core.cutmix import at_cells, box_owner, nearest_places, sample_boxes
 from scl_core.losses.consistency import consistency_loss
-from scl_core.losses.structured import similarity_row, structured_consistency_loss
-from scl_core.losses.structured_family import class_pair_matrix, pixel_shares
+from scl_core.losses.structured import structured_consistency_loss
+from scl_core.losses.structured_family import class_pair_matrix, pixel_shares, same_width
 from scl_core.probe import Probe
 from scl_core.seeding import generator_for
 
@@ -34,19 +35,28 @@ class Exact:
 
 
 def exact_parts(probe: Probe) -> Exact:
-    """Take the loss of every pair apart, whatever `max_pairs` the method trains with, in float64."""
+    """Take the loss of every pair apart, whatever `max_pairs` the method trains with, in float64.
+
+    Where cells of features are compared, the pixels of a cell have equal parts of its share.
+    """
     number = loss_boxes(probe)
     divisor = max(number, 1) if probe.box_reduction == "mean" else 1
-    teacher, student = (vectors[None].double() for vectors in probe.vectors)
-    maps = (student, teacher, probe.owner[None], len(probe.boxes), number)
-    valid = probe.valid[None]
+    compared = probe.compared()
+    vectors = same_width(compared.student.double(), compared.teacher.double())
+    maps, valid = (*vectors, probe.regions.owner, len(probe.boxes), number), compared.valid
     shares = pixel_shares(*maps, valid=valid)[0] / divisor
-    labels = probe.teacher[None].argmax(1)
-    matrices = class_pair_matrix(*maps, labels=labels, valid=valid)[0] / divisor
+    classes = {"labels": compared.probs.argmax(1), "num_classes": compared.probs.shape[1]}
+    matrices = class_pair_matrix(*maps, **classes, valid=valid)[0] / divisor
     loss = structured_consistency_loss(*maps, valid=valid, box_reduction=probe.box_reduction)
     first = len(probe.boxes) - number
     boxes = {first + column: matrix.numpy() for column, matrix in enumerate(matrices)}
-    return Exact(float(loss), shares.numpy(), matrices.sum(0).numpy(), boxes)
+    return Exact(float(loss), spread(shares, probe.owner.shape).numpy(), matrices.sum(0).numpy(), boxes)
+
+
+def spread(shares: Tensor, size: Sequence[int]) -> Tensor:
+    """Shares of cells [h, w] as those of the pixels of a picture of `size` (H, W) that lie nearest to each."""
+    lines = [nearest_places(*ends).bincount(minlength=ends[0]) for ends in zip(shares.shape, size, strict=True)]
+    return at_cells(shares / torch.outer(*lines).clamp(min=1), tuple(size))
 
 
 def loss_boxes(probe: Probe) -> int:
@@ -74,18 +84,16 @@ def pixel_gradients(probe: Probe) -> np.ndarray:
     """How strongly the exact structured loss of the form pulls at each pixel: float32 [H, W], the gradient's norm.
 
     Over the classes, by the student's logits, up to a constant for each pixel: that is what the network feels there.
+    Where cells are compared, of each cell by its vector.
     """
+    if probe.by_cells:
+        compared = probe.compared()
+        vectors = compared.student.clone().requires_grad_(True)
+        gradient = torch.autograd.grad(probe.loss_of(compared._replace(student=vectors)), vectors)[0]
+        return at_cells(gradient[0].norm(dim=0), tuple(probe.owner.shape)).numpy()
     logits = probe.student.log().clamp(min=-30)[None].requires_grad_(True)
     loss = probe.exact_loss(logits.softmax(1), probe.teacher[None])
     return torch.autograd.grad(loss, logits)[0][0].norm(dim=0).numpy()
-
-
-def similarity_maps(probe: Probe, row: int, column: int) -> tuple[np.ndarray, np.ndarray]:
-    """How alike one pixel is to every pixel of the whole mix: teacher and student, float32 [H, W]."""
-    height, width = probe.owner.shape
-    maps = (similarity_row(vectors.flatten(1), row * width + column) for vectors in probe.vectors)
-    teacher, student = (found.view(height, width).numpy() for found in maps)
-    return teacher, student
 
 
 def at_temperature(probs: Tensor, temperature: float) -> Tensor:

@@ -18,9 +18,8 @@ from scl_core.data.sources import DataSource
 from scl_core.demo import RECORDED, settings
 from scl_core.methods import Method, StepDraws
 from scl_core.methods.parts import teacher_probs
-from scl_core.microscope.dissect import similarity_maps
 from scl_core.microscope.replay import batch_of_step
-from scl_core.probe import Probe, SimilarityMatrices, eval_mode, similarity_matrices
+from scl_core.probe import Probe, SimilarityMatrices, eval_mode, similarity_maps, similarity_matrices
 from scl_core.restore import build_method, restore
 from scl_core.train import weighted_sum
 

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from scl_core.cutmix import nearest_places
 from scl_core.losses.structured import draw_pairs, structured_consistency_loss, visible_pixels
+from scl_core.losses.structured_family import same_width
 from scl_core.microscope.dissect import loss_boxes
 from scl_core.probe import Probe, eval_mode
 from scl_core.seeding import generator_for
-from scl_core.structured_form import compared_vectors
 
 STREAM = "pair study"
 
@@ -36,21 +37,22 @@ def kept_pairs(probe: Probe, number: int, max_pairs: int, generator: torch.Gener
 
     `generator` is that of training, `generator_for(seed, step, position, "pairs")`, and draws for every loss box.
     """
-    shown, width = probe.shown(number).flatten().nonzero()[:, 0], probe.owner.shape[1]
-    found = sampled_pairs(probe.owner, len(probe.boxes), loss_boxes(probe), max_pairs, generator, probe.valid)
+    owner, valid = probe.regions.owner[0], probe.compared().valid[0]
+    shown = ((owner == number) & valid).flatten().nonzero()[:, 0]
+    found = sampled_pairs(owner, len(probe.boxes), loss_boxes(probe), max_pairs, generator, valid)
     pairs = found.get(number)
     every = len(shown) ** 2
     if pairs is None:
         code = torch.randint(max(every, 1), (min(most, every),), generator=torch.Generator().manual_seed(0))
         some = torch.stack([shown[code // len(shown)], shown[code % len(shown)]]) if every else shown.new_zeros(2, 0)
-        return Kept(_places(some, width), _places(some[:, :0], width), every, every)
-    keys = pairs[0] * probe.owner.numel() + pairs[1]
+        return Kept(_places(some, probe), _places(some[:, :0], probe), every, every)
+    keys = pairs[0] * owner.numel() + pairs[1]
     code = torch.randint(every, (4 * most,), generator=torch.Generator().manual_seed(0))
     others = torch.stack([shown[code // len(shown)], shown[code % len(shown)]])
-    left_out = ~torch.isin(others[0] * probe.owner.numel() + others[1], keys)
+    left_out = ~torch.isin(others[0] * owner.numel() + others[1], keys)
     return Kept(
-        _places(pairs[:, :most], width),
-        _places(others[:, left_out][:, :most], width),
+        _places(pairs[:, :most], probe),
+        _places(others[:, left_out][:, :most], probe),
         len(keys.unique()),
         every,
     )
@@ -110,13 +112,11 @@ def study(
     network, which runs once more in eval mode; without it that part is left out. Draw k starts the same for every
     `max_pairs`.
     """
-    probs = probe.student[None].clone().requires_grad_(True)
-    exact, exact_gradient, seconds_exact = _timed(probe, probs, None, range(3))
+    leaf = _leaf(probe)
+    exact, exact_gradient, seconds_exact = _timed(probe, leaf, None, range(3))
     values, found, seconds = [], [], []
     for index in range(draws):
-        value, gradient, took = _timed(
-            probe, probs, max_pairs, [index], with_gradient=index < max(gradients, backwards)
-        )
+        value, gradient, took = _timed(probe, leaf, max_pairs, [index], with_gradient=index < max(gradients, backwards))
         values.append(value)
         if gradient is not None:
             found.append(gradient)
@@ -124,7 +124,7 @@ def study(
     over_pixels = np.array([_cosine([gradient], [exact_gradient]) for gradient in found[:gradients]])
     over_parameters = np.zeros(0)
     if student is not None:
-        over_parameters = _over_parameters(student, probe.student_input[None], exact_gradient, found[:backwards])
+        over_parameters = _over_parameters(student, probe, exact_gradient, found[:backwards])
     return Spread(max_pairs, np.array(values), exact, over_pixels, over_parameters, _median(seconds), seconds_exact)
 
 
@@ -135,48 +135,58 @@ def directions(
 
     Over `draws` draws each; of these the first alone goes back through `student`, as in `study` (empty without it).
     """
-    probs = probe.student[None].clone().requires_grad_(True)
-    exact = _timed(probe, probs, None, [0])[1]
-    found = [[_timed(probe, probs, pairs, [index])[1] for index in range(draws)] for pairs in many]
+    leaf = _leaf(probe)
+    exact = _timed(probe, leaf, None, [0])[1]
+    found = [[_timed(probe, leaf, pairs, [index])[1] for index in range(draws)] for pairs in many]
     pixels = [np.mean([_cosine([gradient], [exact]) for gradient in gradients]) for gradients in found]
     if student is None:
         return np.array(pixels), np.zeros(0)
     first = [gradients[0] for gradients in found]
-    return np.array(pixels), _over_parameters(student, probe.student_input[None], exact, first)
+    return np.array(pixels), _over_parameters(student, probe, exact, first)
 
 
-def _timed(probe: Probe, probs: Tensor, max_pairs: int | None, numbers: Iterable[int], with_gradient: bool = True):
-    """Value, gradient by `probs` and median seconds of the loss for the draws with these numbers (of the last one)."""
-    seconds, gradient, teacher = [], None, compared_vectors(probe.teacher[None], probe.form)
+def _timed(probe: Probe, leaf: Tensor, max_pairs: int | None, numbers: Iterable[int], with_gradient: bool = True):
+    """Value, gradient by `leaf` and median seconds of the loss for the draws with these numbers (of the last one)."""
+    seconds, gradient, student = [], None, probe.seen[0]._replace(**{_given(probe): leaf})
     for number in numbers:
         generator = None if max_pairs is None else generator_for(0, number, 0, STREAM)
         started = time.perf_counter()
+        compared = probe.compared(student)
         loss = structured_consistency_loss(
-            compared_vectors(probs, probe.form),
-            teacher,
-            probe.owner[None],
+            *same_width(compared.student, compared.teacher),
+            probe.regions.owner,
             len(probe.boxes),
             loss_boxes(probe),
             max_pairs,
             generator,
-            probe.valid[None],
+            compared.valid,
             probe.box_reduction,
         )
         if with_gradient:
-            gradient = torch.autograd.grad(loss, probs)[0]
+            gradient = torch.autograd.grad(loss, leaf)[0]
         seconds.append(time.perf_counter() - started)
     return loss.item(), gradient, _median(seconds)
 
 
-def _over_parameters(student: nn.Module, mixed: Tensor, exact: Tensor, drawn: list[Tensor]) -> np.ndarray:
-    """Cosines of the gradients by the network's weights, given those by its predictions."""
+def _leaf(probe: Probe) -> Tensor:
+    """What the student gives of the mix, by which gradients are taken: probabilities or features, [1, C, H, W]."""
+    return getattr(probe.seen[0], _given(probe)).clone().requires_grad_(True)
+
+
+def _given(probe: Probe) -> str:
+    return "features" if probe.form.on == "features" else "probs"
+
+
+def _over_parameters(student: nn.Module, probe: Probe, exact: Tensor, drawn: list[Tensor]) -> np.ndarray:
+    """Cosines of the gradients by the network's weights, given those by what it gives of the mix."""
     like = next(student.parameters())
     with eval_mode(student):
         weights = [parameter for parameter in student.parameters() if parameter.requires_grad]
-        probs = student(mixed.to(like.device, like.dtype)).logits.softmax(1)
+        output = student(probe.student_input[None].to(like.device, like.dtype))
+        given = output.features if _given(probe) == "features" else output.logits.softmax(1)
 
         def pulled(gradient: Tensor) -> list[Tensor]:
-            found = torch.autograd.grad(probs, weights, gradient.to(probs), retain_graph=True, allow_unused=True)
+            found = torch.autograd.grad(given, weights, gradient.to(given), retain_graph=True, allow_unused=True)
             return [part for part in found if part is not None]
 
         wanted = pulled(exact)
@@ -196,6 +206,10 @@ def _median(values: list[float]) -> float:
     return statistics.median(values) if values else float("nan")
 
 
-def _places(pairs: Tensor, width: int) -> np.ndarray:
-    """Places in the flattened picture [2, n] as rows and columns [n, 2, 2]."""
-    return torch.stack([pairs // width, pairs % width], -1).transpose(0, 1).numpy()
+def _places(pairs: Tensor, probe: Probe) -> np.ndarray:
+    """Places in the flattened grid of what is compared, [2, n], as rows and columns of pixels [n, 2, 2]."""
+    height, width = probe.regions.owner.shape[-2:]
+    rows, columns = (
+        nearest_places(extent, cells) for extent, cells in zip(probe.owner.shape, (height, width), strict=True)
+    )
+    return torch.stack([rows[pairs // width], columns[pairs % width]], -1).transpose(0, 1).numpy()

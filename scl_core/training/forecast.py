@@ -17,6 +17,7 @@ from scl_core.data.batch import Batch, Views
 from scl_core.data.loaders import crop_size
 from scl_core.data.sources import DataSource, open_data
 from scl_core.methods import Method, StepDraws
+from scl_core.methods.structure import open_structured_teacher
 from scl_core.models.passes import Passes, computing
 from scl_core.restore import build_method
 
@@ -58,13 +59,15 @@ def forecast(config: RunConfig, source: DataSource | None = None, processes: int
 
 def forecast_method(method: Method, config: RunConfig, source: DataSource, processes: int) -> Forecast:
     """The same for a method that is built already; it is copied, and neither changed nor moved."""
+    foreign = open_structured_teacher(config.method)  # so that its weights are not taken for a step's
     with torch.random.fork_rng([]):
         tried = prepared(deepcopy(method).cpu())
         pictures = part_of_batch(config.train, processes, method.num_strong > 0)
         crop = crop_size(config.augment, config.data, source.pictures("labeled"))
         activations = activation_bytes(tried, config, pictures, crop, len(source.class_names))
     gradients = nbytes(p for p in tried.parameters() if p.requires_grad)
-    weights = nbytes([*tried.parameters(), *tried.buffers()])
+    networks = [tried] if foreign is None else [tried, foreign]
+    weights = sum(nbytes([*network.parameters(), *network.buffers()]) for network in networks)
     copies = OPTIMIZER_COPIES[config.train.optimizer] if config.train.optimizer != "sgd" or config.train.momentum else 0
     return Forecast(weights, copies * gradients, gradients, activations)
 

@@ -17,6 +17,7 @@ from scl_core.data.sources import DataSource, open_data
 from scl_core.distributed import World
 from scl_core.errors import UserError
 from scl_core.methods import Method
+from scl_core.methods.structure import open_structured_teacher
 from scl_core.models.passes import Passes
 from scl_core.progress import Progress
 from scl_core.restore import build_method, refuse_other_method
@@ -80,6 +81,7 @@ def prepare(plan: Plan, world: World, stack: ExitStack) -> Session:
     plan.check_lists(source, world.size)
     cached = memory_words(source)
     method = build_method(config, len(source.class_names))
+    open_structured_teacher(config.method)
     memory = fitting_forecast(method, config, source, world)
     method = distributed.convert_batch_norm(method.to(world.device), world.device)
     method.read_labeled(source.pictures("labeled"))

@@ -10,8 +10,10 @@ from scl_core.losses.structured_family import (
     centred_logits,
     class_area_weights,
     class_pair_matrix,
+    class_weighted_per_box,
     pixel_cosine_per_box,
     pixel_shares,
+    same_width,
     soften,
     weighted_per_box,
     window_per_picture,
@@ -89,6 +91,36 @@ def test_class_pairs_add_up_and_weights_make_a_loss():
     )
 
 
+def test_weights_of_class_pairs_against_a_double_loop():
+    student, teacher, owner, valid = random_case()
+    labels, weights = torch.randint(-1, 3, owner.shape), torch.rand(3, 3, dtype=torch.float64)
+    student.requires_grad_()
+    given = (owner, BOXES, LOSS_BOXES, weights, labels, valid)
+    values = class_weighted_per_box(student, teacher, *given)
+    for picture, column, places in boxes_of(owner, valid):
+        squares = pair_differences(student[picture].detach(), teacher[picture], places)
+        classes, weighted, total = [int(labels[picture, y, x]) for y, x in places], 0.0, 0.0
+        for first, row in zip(classes, squares, strict=True):
+            for second, square in zip(classes, row, strict=True):
+                weight = float(weights[first, second]) if first >= 0 and second >= 0 else 0.0
+                weighted, total = weighted + weight * square, total + weight
+        assert values[picture, column].item() == pytest.approx(weighted / (total or 1), rel=1e-9, abs=1e-15)
+    assert torch.autograd.gradcheck(lambda probs: class_weighted_per_box(probs, teacher, *given), student)
+    ones = class_weighted_per_box(student, teacher, *given[:3], torch.ones(4, 4), teacher.argmax(1), valid)
+    plain, _ = structured_per_box(student, teacher, owner, BOXES, LOSS_BOXES, valid=valid)
+    torch.testing.assert_close(ones, plain)
+
+
+def test_channels_of_zeros_change_no_similarity():
+    student, teacher = torch.rand(2, 4, 3, 3), torch.rand(2, 7, 3, 3)
+    padded, same = same_width(student, teacher)
+    assert padded.shape == same.shape and padded.dtype == torch.float64
+    for before, after in ((student, padded), (teacher, same)):
+        vectors, wide = (torch.nn.functional.normalize(maps[0].flatten(1).double(), dim=0) for maps in (before, after))
+        torch.testing.assert_close(vectors.T @ vectors, wide.T @ wide)
+    assert same_width(student, student) == (student, student)
+
+
 def test_pixel_cosine_against_a_loop():
     student, teacher, owner, valid = random_case()
     values, visible = pixel_cosine_per_box(student, teacher, owner, BOXES, LOSS_BOXES, valid)
@@ -138,11 +170,16 @@ def test_weighted_centred_and_of_another_width_against_matrices_of_pairs(width, 
     )
 
 
-@pytest.mark.parametrize("radius", [1, 2, 9])
-def test_window_against_a_double_loop(radius):
+@pytest.mark.parametrize(("radius", "width"), [(1, 4), (2, 4), (9, 4), (1, 6)])
+def test_window_against_a_double_loop(radius, width):
     student, teacher, _, valid = random_case(pictures=2, size=5)
+    teacher = teacher if width == 4 else torch.randn(2, width, 5, 5, dtype=torch.float64)
     student.requires_grad_()
-    values = window_per_picture(student, teacher, radius, valid)
+
+    def window(probs):
+        return window_per_picture(*same_width(probs, teacher), radius, valid)
+
+    values = window(student)
     for picture in range(2):
         places = [(y, x) for y, x in valid[picture].nonzero().tolist()]
         squares = pair_differences(student[picture].detach(), teacher[picture], places)
@@ -153,27 +190,33 @@ def test_window_against_a_double_loop(radius):
             if abs(y1 - y2) <= radius and abs(x1 - x2) <= radius
         ]
         assert values[picture].item() == pytest.approx(sum(near) / len(near), rel=1e-9)
-    assert torch.autograd.gradcheck(lambda probs: window_per_picture(probs, teacher, radius, valid), student)
+    assert torch.autograd.gradcheck(window, student)
 
 
-def test_pairs_of_the_batch_join_pictures_and_ranks():
+@pytest.mark.parametrize("width", [4, 6])
+def test_pairs_of_the_batch_join_pictures_and_ranks(width):
     student, teacher, _, valid = random_case(pictures=3)
+    teacher = teacher if width == 4 else torch.randn(3, width, 6, 6, dtype=torch.float64)
     student.requires_grad_()
+
+    def of_batch(ours, theirs, *others, **named):
+        return batch_pairs_loss(*same_width(ours, theirs), *others, **named)
+
     vectors = [torch.nn.functional.normalize(maps.transpose(0, 1)[:, valid], dim=0) for maps in (student, teacher)]
     expected = (vectors[0].T @ vectors[0] - vectors[1].T @ vectors[1]).square().mean()
-    assert batch_pairs_loss(student, teacher, valid).item() == pytest.approx(expected.item(), rel=1e-9)
+    assert of_batch(student, teacher, valid).item() == pytest.approx(expected.item(), rel=1e-9)
     (wanted,) = torch.autograd.grad(expected, student)
     shares = [slice(0, 1), slice(1, 3)]
     sent = [[], []]
     for rank, part in enumerate(shares):
-        batch_pairs_loss(
+        of_batch(
             student[part], teacher[part], valid[part], lambda tensor, rank=rank: sent[rank].append(tensor) or tensor
         )
     sums = [sum(both).detach() for both in zip(*sent, strict=True)]
     got = torch.zeros_like(student)
     for part in shares:
         answer = iter(sums).__next__
-        loss = batch_pairs_loss(student[part], teacher[part], valid[part], lambda _, answer=answer: answer(), ranks=2)
+        loss = of_batch(student[part], teacher[part], valid[part], lambda _, answer=answer: answer(), ranks=2)
         assert loss.item() == pytest.approx(expected.item(), rel=1e-9)
         got += torch.autograd.grad(loss, student)[0] / 2
     torch.testing.assert_close(got, wanted)

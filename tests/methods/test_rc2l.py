@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from scl_core.command_line import run_command
-from scl_core.cutmix import cutmix
+from scl_core.cutmix import at_cells, cutmix
 from scl_core.losses import (
     mask_average_pool,
     region_feature_contrast,
@@ -17,7 +17,6 @@ from scl_core.losses.region import Regions, region_class_consistency, semantic_m
 from scl_core.methods import StepDraws
 from scl_core.methods.parts import draw_owner
 from scl_core.methods.rc2l import Rc2l, Rc2lConfig
-from scl_core.methods.region_parts import at_cells
 from scl_core.models import build_segmenter
 from scl_core.models.queries import QuerySegmenter
 from scl_core.train import main as train

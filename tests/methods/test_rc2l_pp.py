@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from scl_core.cutmix import cutmix
+from scl_core.cutmix import at_cells, cutmix
 from scl_core.losses import (
     mask_average_pool,
     region_feature_contrast,
@@ -15,7 +15,6 @@ from scl_core.losses.region import semantic_mask_consistency
 from scl_core.methods import StepDraws
 from scl_core.methods.parts import draw_owner
 from scl_core.methods.rc2l_pp import Rc2lPp, Rc2lPpConfig
-from scl_core.methods.region_parts import at_cells
 from scl_core.models import build_segmenter
 from scl_core.models.layers import resize
 from tests.methods.mixing import (

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from scl_core.cutmix import cutmix
+from scl_core.errors import UserError
 from scl_core.losses import structured_consistency_loss
 from scl_core.methods import StepDraws
 from scl_core.methods.parts import draw_owner
@@ -14,6 +15,8 @@ from scl_core.methods.scl import Scl, SclConfig
 from scl_core.microscope.dissect import exact_parts, losses_at, pixel_gradients
 from scl_core.probe import similarity_matrices, similarity_rows
 from scl_core.seeding import generator_for
+from scl_core.structured_form import class_pair_weights
+from tests.methods.foreign import FOREIGN
 from tests.methods.mixing import assert_resumed_equals_uninterrupted, random_batch, refusal, small_network
 
 DRAWS = StepDraws(seed=4, step=3)
@@ -100,6 +103,9 @@ def test_random_sets_resume_bitwise(tmp_path, changes):
         ({"method__structured_region": "hole"}, "boxes, whole, random, window, batch"),
         ({"method__structured_form": "pixel_cosine", "method__max_pairs": 9}, "leave max_pairs"),
         ({"method__structured_centred": "true", "method__structured_region": "window"}, "to boxes, whole or random"),
+        ({"method__structured_class_pairs": "road-road=2"}, "classes by their numbers and weights as 0-0=0.1,5-*=3"),
+        ({"method__structured_class_pairs": "0-0=2", "method__max_pairs": 9}, "leave max_pairs empty"),
+        ({"method__structured_class_pairs": "0-0=2", "method__structured_centred": "true"}, "structured_centred to f"),
     ],
 )
 def test_bad_settings_are_one_line(tmp_path, capsys, changes, message):
@@ -117,6 +123,19 @@ FORMS = {
     "logits": {"structured_on": "logits", "structured_region": "whole"},
     "class area": {"structured_pair_weights": "class_area", "structured_region": "whole"},
     "confidence, centred": {"structured_pair_weights": "confidence", "structured_centred": True},
+    "class pairs": {"structured_class_pairs": "0-0=0.1, 2-*=3"},
+    "class pairs of a foreign teacher": {"structured_class_pairs": "0-0=0.1,2-*=3", "structured_teacher": FOREIGN},
+    "features": {"structured_on": "features"},
+    "drawn pairs of features": {"structured_on": "features", "max_pairs": 9},
+    "foreign": {"structured_teacher": FOREIGN},
+    "foreign to features, random": {
+        "structured_teacher": FOREIGN,
+        "structured_on": "features",
+        "structured_region": "random",
+    },
+    "foreign, batch": {"structured_teacher": FOREIGN, "structured_region": "batch"},
+    "foreign, window": {"structured_teacher": FOREIGN, "structured_region": "window", "structured_radius": 1},
+    "foreign, class area": {"structured_teacher": FOREIGN, "structured_pair_weights": "class_area"},
 }
 
 
@@ -137,7 +156,7 @@ def test_a_probe_takes_apart_what_training_computes(name):
     assert term > 0 and probe.structured == pytest.approx(term, rel=1e-4)
     assert sum(box.term for box in probe.report if box.in_loss) == pytest.approx(term, rel=1e-4)
     exact = probe.exact_loss(probe.student[None], probe.teacher[None]).item()
-    assert exact == pytest.approx(term, rel=1e-4) or name == "drawn pairs"
+    assert exact == pytest.approx(term, rel=1e-4) or "drawn pairs" in name
     assert losses_at(probe, 1.0)[1] == pytest.approx(exact, rel=1e-3)
     parts = exact_parts(probe)
     assert parts.shares.sum() == pytest.approx(parts.loss) and parts.class_pairs.sum() == pytest.approx(parts.loss)
@@ -163,3 +182,14 @@ def test_pairs_of_a_window_are_counted():
     places = probe.valid.nonzero()
     near = (places[:, None] - places[None]).abs().amax(2) <= 2
     assert probe.report[0].pairs == near.sum()
+
+
+def test_pairs_of_classes_are_named_in_one_setting():
+    weights = class_pair_weights("*-*=.5,0-2=4, 1-*=2.", 3)
+    assert weights.tolist() == [[0.5, 2, 4], [2, 2, 2], [4, 2, 0.5]]
+    assert class_pair_weights("0-3=0").shape == (4, 4)
+    with pytest.raises(UserError, match="there is no class 3, the data's are 0 to 2"):
+        class_pair_weights("0-3=0", 3)
+    for text in ("0-1", "0-1=-2", "0-1=x", "", "0-1=1,,"):
+        with pytest.raises(UserError, match="classes by their numbers"):
+            class_pair_weights(text)

@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from scl_core.cutmix import at_cells
 from scl_core.errors import UserError
 from scl_core.methods import StepDraws
 from scl_core.methods.fixmatch import FixMatchConfig
 from scl_core.methods.weak_to_strong import Weak, draw_owner_at_times, partner_target, target
+from scl_core.models.deeplabv3plus import SegmenterOutput
 from tests.methods.mixing import random_batch, random_views, small_network
 
 PLACES = (0, 1)
@@ -30,11 +32,20 @@ def test_fixed_share_and_every_view_on_request():
     assert abs(shares - 0.5).max() < 0.08
 
 
+def some_target(count):
+    output = SegmenterOutput(torch.randn(count, 3, 16, 24), torch.randn(count, 5, 8, 12))
+    return target(output, torch.rand(count, 16, 24) < 0.8, FixMatchConfig(structured_on="features"))
+
+
+def maps_of(wanted):
+    return [wanted.labels, wanted.confidence, wanted.valid, wanted.seen.probs, wanted.seen.features]
+
+
 def test_no_view_is_mixed_at_probability_zero():
     owner = owners(2, cutmix_probability=0.0)
-    own, partner = (target(torch.randn(4, 3, 16, 24), torch.ones(4, 16, 24) > 0) for _ in range(2))
+    own, partner = some_target(4), some_target(4)
     assert (owner == -1).all()
-    assert all(map(torch.equal, Weak(own, partner).mixed(owner), own))
+    assert all(map(torch.equal, maps_of(Weak(own, partner).mixed(owner)), maps_of(own)))
 
 
 def test_draws_depend_on_view_and_place_but_not_on_the_other_places():
@@ -46,23 +57,23 @@ def test_draws_depend_on_view_and_place_but_not_on_the_other_places():
 
 
 def test_targets_are_mixed_like_the_pictures():
-    own, partner = (target(torch.randn(2, 3, 16, 24), torch.rand(2, 16, 24) < 0.8) for _ in range(2))
+    own, partner = some_target(2), some_target(2)
     owner = owners(1, cutmix_probability=1.0)
     mixed = Weak(own, partner).mixed(owner)
-    inside = owner >= 0
-    for got, outer, inner in zip(mixed, own, partner, strict=True):
+    for got, outer, inner in zip(maps_of(mixed), maps_of(own), maps_of(partner), strict=True):
+        inside = at_cells(owner, tuple(got.shape[-2:])) >= 0
         expected = torch.where(inside.unsqueeze(1) if got.dim() == 4 else inside, inner, outer)
-        assert torch.equal(got, expected)
-    assert torch.equal(mixed.probs.argmax(1), mixed.labels)
+        assert torch.equal(got, expected) and not torch.equal(got, outer)
+    assert torch.equal(mixed.seen.probs.argmax(1), mixed.labels)
 
 
 def test_partner_is_labeled_in_eval_mode_and_leaves_no_trace():
     network, views = small_network(norm=True).train(), random_batch().unlabeled_b
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    found = partner_target(network, views)
+    found = partner_target(network, views, FixMatchConfig())
     assert network.training and network.first[1].training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert not found.probs.requires_grad
+    assert not found.seen.probs.requires_grad
     network.eval()
     assert torch.equal(found.labels, network(views.weak).logits.argmax(1))
 

@@ -13,9 +13,8 @@ from scl_core.microscope.dissect import (
     hard_disagreement,
     losses_at,
     pixel_gradients,
-    similarity_maps,
 )
-from scl_core.probe import similarity_rows
+from scl_core.probe import similarity_maps, similarity_rows
 from tests.test_probe import Settings, SmallNetwork, draw, last_shown, some_views
 from tests.test_probe import make_probe as make
 

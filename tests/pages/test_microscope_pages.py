@@ -17,6 +17,7 @@ from scl_core.microscope.dissect import exact_parts
 from scl_core.runs import RunFolder
 from scl_core.storage.plain_yaml import to_yaml
 from tests.method_run import NAME, library_probe
+from tests.methods.foreign import FOREIGN
 from tests.pages.conftest import checked
 from tests.pages.test_method_pages import CUTMIX, SIMILARITY, boxes_drawn, metric
 
@@ -226,6 +227,7 @@ def test_the_checkpoints_of_a_run_play(with_run, open_view):
         ({"method.structured_region": "whole", "method.structured_on": "logits"}, None),
         ({"method.structured_region": "window", "method.structured_radius": 3}, "at most 3 rows and columns"),
         ({"method.structured_pair_weights": "class_area"}, "of the plain pairs"),
+        ({"method.structured_on": "features", "method.structured_teacher": FOREIGN}, f"the features of {FOREIGN}"),
     ],
 )
 def test_the_page_takes_apart_the_form_that_the_run_trains(copy_run, open_view, settings, told):

@@ -42,7 +42,8 @@ def strong_views_inside(method: FixMatch | UniMatch, batch: Batch, draws: StepDr
     """The first pair of the batch, mixed by the draws of the step."""
     a, b, config = batch.unlabeled_a, batch.unlabeled_b, method.config
     with answering(method.student):
-        weak = Weak(target(method.student(a.weak).logits, a.valid), partner_target(method.student, b))
+        own = target(method.student(a.weak), a.valid, config)
+        weak = Weak(own, partner_target(method.student, b, config))
     views = []
     for view in range(method.num_strong):
         owner = draw_owner_at_times(a, batch.positions, draws, config, view)
