@@ -43,7 +43,9 @@ def show_pictures(side: Side, ranking: Ranking, order: list[int], measure: str) 
                 column.image(
                     overlay(picture, found.classes, source.palette, 0.65), width="stretch", alt="Its prediction"
                 )
-            column.text(f"{plain_name(ranking.names[index])}  {getattr(ranking, measure)[index]:.3f}")
+            with column:
+                st.text(f"{plain_name(ranking.names[index])}  {getattr(ranking, measure)[index]:.3f}")
+                pickers.microscope_link(side, (ranking.split, ranking.names[index]))
 
 
 def show_ranking(side: Side, ranking: Ranking) -> None:

@@ -71,7 +71,8 @@ def offer_files(sides: list[Side], split: str, index: int) -> None:
                 label, content, f"prediction_{letter}.png", "image/png", icon=":material/download:", on_click="ignore",
                 key=f"save_{letter}",
             )  # fmt: skip
-            pickers.microscope_link(side, letter)
+            picture = (split, source.pictures(split).names[index])
+            pickers.microscope_link(side, picture, f"{letter} under the microscope")
 
 
 st.title("Predictions")

@@ -3,19 +3,59 @@
 import numpy as np
 import pandas as pd
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages.shared import image_pickers as pickers
-from pages.shared import method_pixels
+from pages.shared import method_pixels, store
 from pages.shared import prediction_data as data
-from pages.shared.messages import stop_with
+from pages.shared.chosen_pictures import ENDINGS, FILES, decoded
+from pages.shared.messages import say_why_not, stop_with
 from pages.shared.prediction_data import Prediction, Side
 from pages.shared.segmentation_viewer import Layer, segmentation_viewer
 from pages.shared.words import plain_name
 from scl_core.errors import UserError
 from scl_core.figures.pictures import png_bytes
 from scl_core.inference import overlay
+from scl_core.runs.pictures import forget_pictures, keep_picture, kept_picture
 
-FORMATS = ["png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff"]
+MOST_PIXELS = 12_000_000
+
+
+def pick_picture() -> tuple[np.ndarray, str | None]:
+    """The uploaded picture, or the kept one of the address, and its name there; without any the page ends."""
+    given = st.file_uploader("A picture, at most 32 MB", ENDINGS, key="own_file")
+    if given is not None:
+        return take(given)
+    kept = st.query_params.get("file")
+    if not kept:
+        st.info(
+            "Choose a picture. It stays on this machine: a copy lies beside the runs, so that a link shows it again, "
+            "until you forget it or sixteen others have come."
+        )
+        st.stop()
+    st.button(
+        "Forget my pictures", key="forget", icon=":material/delete:", on_click=forget,
+        help="Removes the copies of all pictures that were uploaded here.",
+    )  # fmt: skip
+    return decoded(kept_picture(store.runs_root(), kept), plain_name(kept), MOST_PIXELS), kept
+
+
+def take(given: UploadedFile) -> tuple[np.ndarray, str | None]:
+    """A file that is given now; one that cannot be kept is shown all the same, and has no link."""
+    picture = decoded(given.getvalue(), plain_name(given.name), MOST_PIXELS)
+    try:
+        kept = keep_picture(store.runs_root(), given.name, given.getvalue())
+    except UserError as error:
+        say_why_not(error)
+        return picture, None
+    st.query_params["file"] = kept
+    return picture, kept
+
+
+def forget() -> None:
+    """Remove what was uploaded, here and on the Method pages."""
+    forget_pictures(store.runs_root())
+    st.query_params.pop("file", None)
 
 
 def show_prediction(side: Side, picture: np.ndarray) -> Prediction:
@@ -58,11 +98,7 @@ def show_numbers(found: Prediction, class_names: tuple[str, ...]) -> None:
 st.title("Own picture")
 try:
     side = pickers.pick_side(pickers.runs_with_checkpoints(), alone=True)
-    file = st.file_uploader("A picture, at most 32 MB", type=FORMATS, key="own_file")
-    if file is None:
-        st.info("Choose a picture. It stays on this machine, and nothing of it is stored.")
-        st.stop()
-    picture = data.read_upload(file.getvalue(), plain_name(file.name))
+    picture, kept = pick_picture()
     found = show_prediction(side, picture)
     restored = data.restored(side.run, side.step)
     show_numbers(found, restored.class_names)
@@ -74,6 +110,7 @@ try:
                 f"Download the {name}", content, f"{name.replace(' ', '_')}.png", "image/png", on_click="ignore",
                 icon=":material/download:",
             )  # fmt: skip
-        pickers.microscope_link(side, "this network")
+        if kept:
+            pickers.microscope_link(side, (FILES, kept))
 except (UserError, OSError) as error:
     stop_with(error)

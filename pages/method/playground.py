@@ -17,7 +17,7 @@ probe = method_pickers.probe_or_stop(selection)
 method_views.say_which_networks(selection)
 method_views.say_which_form(selection, probe)
 method_views.say_which_step(selection)
-if selection.place.run is None or selection.networks.checkpoint == OWN or selection.place.uploaded:
+if selection.place.run is None or selection.networks.checkpoint == OWN or selection.place.chosen:
     views.show_pair_formula(probe)
 else:
     views.show_formula(selection, views.pick_settings(selection.config.method))

@@ -3,8 +3,9 @@
 import numpy as np
 import streamlit as st
 
+from pages.shared import chosen_pictures, store
 from pages.shared import prediction_data as data
-from pages.shared import store
+from pages.shared.chosen_pictures import Chosen
 from pages.shared.messages import offer_launch
 from pages.shared.prediction_data import Side
 from pages.shared.words import plain_name
@@ -126,11 +127,16 @@ def cell_in_address() -> tuple[str, str] | None:
     return (truth, predicted) if truth and predicted else None
 
 
-def microscope_link(side: Side, letter: str) -> None:
-    """The way to the structured loss of this checkpoint, box by box."""
+def microscope_link(side: Side, picture: Chosen, label: str = "Under the microscope") -> None:
+    """The way to the structured loss of this checkpoint on this picture, box by box."""
     st.page_link(
         "pages/method/similarity.py",
-        label=f"Similarity under the microscope: {letter}",
+        label=label,
         icon=":material/grid_on:",
-        query_params={"run": side.run, "checkpoint": str(side.step)},
+        help="The page Similarity with this picture, mixed with another unlabeled one.",
+        query_params={
+            "run": side.run,
+            "checkpoint": str(side.step),
+            **chosen_pictures.address(data.source_of(side.run), picture),
+        },
     )

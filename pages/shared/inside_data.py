@@ -55,9 +55,9 @@ def _pair(place: Place, num_strong: int) -> Batch:
     """The pair as a batch of its own, with as many strong views as the method asks for."""
     if num_strong == 1:
         return method_data.batch_of_one(place)
-    if place.uploaded:
+    if place.chosen:
         raise UserError(
-            f"this method needs {num_strong} strong views, and files of one's own have one: choose the data"
+            f"this method needs {num_strong} strong views, and chosen pictures have one: choose those of the step"
         )
     config, source = method_data.config_of(place.run), method_data.source_of(place.run)
     return insides.one_pair(batch_of_step(config, source, num_strong, place.step, place.seed), place.pair)

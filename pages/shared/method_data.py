@@ -11,7 +11,8 @@ import streamlit as st
 import torch
 from torch import Tensor
 
-from pages.shared import method_uploads, store
+from pages.shared import chosen_pictures, store
+from pages.shared.chosen_pictures import Chosen
 from scl_core.config import RunConfig, load_config
 from scl_core.cutmix import box_owner, cutmix, sample_boxes
 from scl_core.data.batch import Batch, Views
@@ -33,14 +34,14 @@ from scl_core.seeding import generator_for
 class Place:
     """Which pair: `run` None for drawn scenes; seed, step (from 1) and pair of its batch (from 0), as in training.
 
-    `uploaded` names two pictures of the session's own instead; the rest still draws the boxes.
+    `chosen` names two pictures instead, each of a list or the visitor's own; the rest still draws the boxes.
     """
 
     run: str | None
     seed: int
     step: int
     pair: int
-    uploaded: tuple[str, str] | None = None
+    chosen: tuple[Chosen, Chosen] | None = None
 
     @property
     def draws(self) -> StepDraws:
@@ -133,9 +134,10 @@ def draw_pair(place: Place, settings: BoxSettings) -> Pair:
 def views(place: Place) -> tuple[Views, Views]:
     """The two pictures of the pair, each as its own `Views` of one picture."""
     config = config_of(place.run)
-    if place.uploaded:
-        size = crop_size(config.augment, config.data, _source(place.run, stamp(place.run)).pictures("labeled"))
-        return tuple(method_uploads.views(name, size) for name in place.uploaded)
+    if place.chosen:
+        source = source_of(place.run)
+        size = crop_size(config.augment, config.data, source.pictures("labeled"))
+        return tuple(chosen_pictures.views(source, picture, size) for picture in place.chosen)
     batch = step_batch(place)
     return tuple(_only(side, place.pair) for side in (batch.unlabeled_a, batch.unlabeled_b))
 

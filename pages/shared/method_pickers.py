@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from pages.shared import method_data, method_networks, method_uploads, store
+from pages.shared import chosen_pictures, method_data, method_networks, store
+from pages.shared.chosen_pictures import Chosen
 from pages.shared.messages import stop_with
 from pages.shared.method_data import BoxSettings, Place
 from pages.shared.method_networks import OWN, Networks
@@ -41,17 +42,23 @@ def pick_selection() -> Selection:
         step = pick_step(run, Networks(checkpoint))
         last = config.train.batch_unlabeled - 1
         pair = number("Pair", "pair", 0, last, FIRST_PAIR, f"Which pair of the step's batch, 0 to {last}.")
-        pictures = choice(
-            "Pictures", ["data", "my own"], "pictures", "The pair of the step's batch, or two files.", 110
-        )
+        help = "The pair of the step's batch, or two pictures of your choice: of the run's lists, or your own files."
+        pictures = choice("Pictures", ["data", "chosen"], "pictures", help, 110)
     own = pick_own_network() if checkpoint == OWN else None
-    uploaded = None
-    if pictures == "my own":
-        uploaded = method_uploads.pick()
-        if uploaded is None:
-            st.info("Give two pictures. They stay in this session, are resized whole, and keep their colours.")
-            st.stop()
-    return Selection(Place(run, seed, step, pair, uploaded), Networks(checkpoint, own), config)
+    chosen = pick_pictures(run) if pictures == "chosen" else None
+    return Selection(Place(run, seed, step, pair, chosen), Networks(checkpoint, own), config)
+
+
+def pick_pictures(run: str | None) -> tuple[Chosen, Chosen]:
+    """Two pictures chosen one by one; while one is missing the page ends with what to do."""
+    try:
+        chosen = chosen_pictures.pick(method_data.source_of(run))
+    except (UserError, OSError) as error:
+        stop_with(error)
+    if chosen is None:
+        st.info("Give two pictures. They stay on this machine, are resized whole, and keep their colours.")
+        st.stop()
+    return chosen
 
 
 def pick_run() -> str | None:

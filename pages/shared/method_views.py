@@ -96,7 +96,7 @@ def say_which_step(selection: Selection) -> bool:
             st.caption("Networks in **eval mode**. " + _next_step(place.step, written))
             return written
         st.caption("Networks in **eval mode**. **Not a training step**: " + _why_not(selection, after))
-        if after is not None and not place.uploaded:
+        if after is not None and not place.chosen:
             st.button(
                 f"Show step {after + 1}", key="go_to_step", on_click=_go_to, args=(after + 1, selection.config.seed),
                 help="The step that training took after these networks.",
@@ -106,7 +106,7 @@ def say_which_step(selection: Selection) -> bool:
 
 def _is_next(selection: Selection, after: int) -> bool:
     place = selection.place
-    return place.step == after + 1 and place.seed == selection.config.seed and not place.uploaded
+    return place.step == after + 1 and place.seed == selection.config.seed and not place.chosen
 
 
 def _next_step(step: int, written: bool) -> str:
@@ -126,8 +126,8 @@ def _next_step(step: int, written: bool) -> str:
 def _why_not(selection: Selection, after: int | None) -> str:
     if after is None:
         return "these networks belong to no run."
-    if selection.place.uploaded:
-        return "these pictures are your own."
+    if selection.place.chosen:
+        return "you chose these pictures."
     if selection.place.seed != selection.config.seed:
         return f"the run's seed is {selection.config.seed}."
     return f"these networks are those after step {after}, so training used them for step {after + 1} alone."

@@ -1,6 +1,5 @@
 """What the Images pages show: networks of a run, pictures of its data, and what the one says of the other."""
 
-import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from pages.shared import comparing, store
 from pages.shared import evaluations as ev
 from scl_core.checkpoint import find_checkpoint
-from scl_core.data.images import IGNORE_INDEX, read_mask, read_picture, resize_picture
+from scl_core.data.images import IGNORE_INDEX, read_mask, resize_picture
 from scl_core.data.sources import DataSource, PictureList, open_data
 from scl_core.errors import UserError
 from scl_core.inference import predict_probs
@@ -23,7 +22,6 @@ NETWORK_LOCK = threading.Lock()
 """One network at a time: the cached networks are shared by all sessions."""
 CPU = torch.device("cpu")
 SPLITS = ("val", "test", "train", "unlabeled")
-MAX_UPLOAD_PIXELS = 12_000_000
 
 
 @dataclass(frozen=True)
@@ -144,18 +142,6 @@ def glob_escape(name: str) -> str:
 def stored_prediction(file: Path, num_classes: int) -> np.ndarray:
     """A class map that training stored, uint8 [H, W]. Raises `UserError` for a damaged file."""
     return read_mask(file, num_classes)
-
-
-def read_upload(content: bytes, name: str) -> np.ndarray:
-    """An uploaded picture, uint8 [H, W, 3], upright. Raises `UserError` with one sentence for what is none."""
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(content)
-        file.flush()
-        try:
-            return read_picture(file.name, MAX_UPLOAD_PIXELS)
-        except UserError as error:
-            reason = str(error).removeprefix(f"{file.name}: ")
-            raise UserError(f"{name} cannot be used: {reason}") from None
 
 
 def wrong_share(truth: np.ndarray, classes: np.ndarray) -> float:

@@ -15,6 +15,7 @@ from scl_core.data.images import resize_picture
 from scl_core.inference import predict_classes
 from scl_core.restore import restore
 from scl_core.runs import RunFolder
+from scl_core.runs.pictures import kept_pictures
 from tests.pages.conftest import texts
 from tests.tiny import wait_for
 
@@ -203,6 +204,10 @@ def test_an_uploaded_picture_is_predicted_at_its_own_size(copy_run, visit, seen)
     expected = predict_classes(restored.network(), resize_picture(photo, 48, 64), (100, 140), torch.device("cpu"))
     np.testing.assert_array_equal(seen[-1]["layers"]["a"].classes, expected.numpy())
     shares = app.dataframe[0].value
+    again = visit(OWN, file=app.query_params["file"])
+    assert again.dataframe[0].value.equals(shares) and len(kept_pictures(run.parent)) == 1
+    again.button(key="forget").click().run()
+    assert "Choose a picture" in texts(again.info) and not kept_pictures(run.parent)
     assert shares["Share"].sum() == pytest.approx(100) and shares["Confidence"].between(0, 100).all()
 
 

@@ -14,6 +14,7 @@ from scl_core.config import flatten, load_config, to_dict
 from scl_core.methods import StepDraws
 from scl_core.methods.weak_to_strong import drawn_area
 from scl_core.microscope.dissect import exact_parts
+from scl_core.restore import restore
 from scl_core.runs import RunFolder
 from scl_core.storage.plain_yaml import to_yaml
 from tests.method_run import NAME, library_probe
@@ -103,17 +104,32 @@ def as_file(picture: np.ndarray) -> bytes:
 
 
 def test_two_pictures_of_ones_own_are_mixed(with_run, open_view):
-    app = open_view(SIMILARITY, run=NAME, pictures="my own")
+    app = open_view(SIMILARITY, run=NAME, pictures="chosen", from_a="my files", from_b="my files")
     assert "Give two pictures" in app.info[0].value
     for side, picture in (("a", data.astronaut()), ("b", data.coffee())):
         app.file_uploader(key=f"upload_{side}").upload(f"{side}.png", as_file(picture), "image/png")
     checked(app.run())
     assert metric(app, "Loss boxes") == "4 of 5"
-    assert any("these pictures are your own" in caption.value for caption in app.caption)
+    assert any("you chose these pictures" in caption.value for caption in app.caption)
+    kept = {name: app.query_params[name] for name in ("pictures", "from_a", "from_b", "picture_a", "picture_b")}
+    assert kept["picture_a"].endswith("-a.png") and kept["picture_b"].endswith("-b.png")
+    st.cache_resource.clear()
+    again = open_view(SIMILARITY, run=NAME, **kept)
+    assert metric(again, "Structured loss") == metric(app, "Structured loss"), "the address alone restores the view"
+
+
+def test_any_two_pictures_of_the_lists_are_mixed(with_run, open_view):
+    source = restore(with_run).open_data()
+    first, second = source.pictures("val").names[0], source.pictures("unlabeled").names[4]
+    app = open_view(SIMILARITY, run=NAME, pictures="chosen", from_a="val", picture_a=first, picture_b=second)
+    assert (app.selectbox(key="picture_a").value, app.selectbox(key="picture_b").value) == (first, second)
+    assert metric(app, "Loss boxes") == "4 of 5" and not app.warning
+    gone = open_view(SIMILARITY, run=NAME, pictures="chosen", picture_a="scene_gone")
+    assert "not there any more" in gone.warning[0].value and metric(gone, "Loss boxes") == "4 of 5"
 
 
 def test_a_broken_picture_is_told_by_its_name(with_run, open_view):
-    app = open_view(SIMILARITY, run=NAME, pictures="my own")
+    app = open_view(SIMILARITY, run=NAME, pictures="chosen", from_a="my files", from_b="my files")
     app.file_uploader(key="upload_a").upload("torn.png", as_file(data.astronaut())[:500], "image/png")
     app.file_uploader(key="upload_b").upload("cup.png", as_file(data.coffee()), "image/png")
     checked(app.run())
