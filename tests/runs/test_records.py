@@ -2,13 +2,13 @@
 
 import json
 import os
-import subprocess
 
 import numpy as np
 import pytest
 
 from scl_core.runs import records
 from tests.runs.conftest import evaluation, start_run
+from tests.small_disk import small_disk
 
 
 def test_metrics_round_trip_and_numbers_that_are_not_finite_become_null(run):
@@ -100,13 +100,8 @@ def test_a_long_history_is_read_whole(run):
 
 
 @pytest.mark.fault
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 def test_rows_wait_for_room_on_a_full_disk(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk]).returncode:
-        pytest.skip("this machine does not let root mount a small disk")
-    try:
+    with small_disk(tmp_path, "256k") as disk:
         run = start_run(disk / "run")
         run.append_metrics({"step": 1, "loss": 1.0})
         with pytest.raises(OSError), (disk / "filler").open("wb", buffering=0) as filler:
@@ -121,5 +116,3 @@ def test_rows_wait_for_room_on_a_full_disk(tmp_path):
         os.unlink(disk / "filler")
         run.append_metrics({"step": 200, "loss": 1.0})
         assert [row["step"] for row in run.metrics()] == list(range(1, 201))
-    finally:
-        subprocess.run(["umount", "-l", disk], check=True)

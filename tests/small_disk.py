@@ -1,0 +1,24 @@
+"""A disk of a few kilobytes, for tests of what happens when it is full."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A folder below `folder` that holds `size` (as "256k"); the test is skipped where none can be mounted."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    disk = folder / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk]).returncode:
+        pytest.skip("this machine does not let root mount a small disk")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
