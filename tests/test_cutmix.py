@@ -61,6 +61,14 @@ def test_aspects_are_log_uniform_and_places_reach_the_border():
     assert (boxes[:, 0] == 0).any() and (boxes[:, 0] + boxes[:, 2] == 400).any()
 
 
+def test_a_box_in_the_middle_of_its_range_by_hand(monkeypatch):
+    """French et al.: a share of 0.36 for three boxes, sides 0.6 of the picture's times the root of a third."""
+    half = torch.full((3, 3), 0.5, dtype=torch.float64)
+    monkeypatch.setattr(torch, "rand", lambda *size, **options: half)
+    boxes = sample_boxes(100, 200, 3, 0.36, "sum")
+    assert boxes.tolist() == [[33, 66, 35, 69]] * 3
+
+
 @pytest.mark.parametrize("area", [-0.1, 1.01, float("nan")])
 def test_an_impossible_area_is_refused(area):
     with pytest.raises(ValueError, match="total_area"):

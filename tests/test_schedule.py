@@ -9,6 +9,7 @@ from scl_core.schedule import poly_learning_rate, ramp_up, unlabeled_factor
 
 def test_poly_by_hand():
     assert poly_learning_rate(0.01, 0, 100, 0.9) == 0.01
+    assert poly_learning_rate(0.01, 50, 100, 0.9) == pytest.approx(0.00535887, abs=1e-8)
     assert poly_learning_rate(0.01, 50, 100, 1.0) == pytest.approx(0.005)
     assert poly_learning_rate(0.01, 75, 100, 2.0) == pytest.approx(0.01 / 16)
     assert poly_learning_rate(0.01, 100, 100, 0.9) == 0.0

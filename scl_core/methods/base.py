@@ -13,6 +13,7 @@ from scl_core.losses.ohem import ohem_cross_entropy_sum
 from scl_core.losses.supervised import relaxed_cross_entropy_sum
 from scl_core.methods.teacher import restart_step
 from scl_core.metrics import prediction_counts
+from scl_core.schedule import unlabeled_factor
 from scl_core.seeding import generator_for
 
 if TYPE_CHECKING:
@@ -80,6 +81,10 @@ class Method(nn.Module):
     def weights(self, step: int) -> dict[str, float]:
         """The weight of each term at this step; a term without a weight is only logged."""
         return {"supervised": 1.0}
+
+    def unlabeled_factor(self, step: int) -> float:
+        """The share of the unlabeled weights that holds at this step, by `start` and `ramp` of the settings."""
+        return unlabeled_factor(step, self.steps, getattr(self.config, "start", 0.0), getattr(self.config, "ramp", 0.0))
 
     def after_step(self, step: int) -> None:
         """Called after the optimizer moved the student."""

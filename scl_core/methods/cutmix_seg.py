@@ -21,7 +21,6 @@ from scl_core.methods.parts import (
 from scl_core.methods.structure import seen_of, structured_term, teacher_seen
 from scl_core.methods.teacher import TeacherSettings, build_teacher
 from scl_core.probe import Probe, probe_pair
-from scl_core.schedule import unlabeled_factor
 from scl_core.settings import setting
 
 
@@ -105,10 +104,6 @@ class CutmixSeg(Method):
             return loss
         kept, count = (sum_over_ranks(number) for number in confident_count(teacher, threshold, valid))
         return loss * kept / count.clamp(min=1)
-
-    def unlabeled_factor(self, step: int) -> float:
-        """The share of the unlabeled weights that holds at this step."""
-        return unlabeled_factor(step, self.steps, self.config.start, self.config.ramp)
 
     def weights(self, step):
         """The supervised term counts fully, the others by their weight and the ramp."""

@@ -18,7 +18,6 @@ from scl_core.methods.weak_to_strong import (
     target,
 )
 from scl_core.probe import Probe, probe_pair
-from scl_core.schedule import unlabeled_factor
 from scl_core.settings import setting
 
 
@@ -70,10 +69,6 @@ class FixMatch(Method):
             student = seen_of(strong, config)
             terms["structured"] = structured_term(student, wanted.seen, owner, wanted.valid, batch, draws, config)
         return terms
-
-    def unlabeled_factor(self, step: int) -> float:
-        """The share of the unlabeled weights that holds at this step."""
-        return unlabeled_factor(step, self.steps, self.config.start, self.config.ramp)
 
     def weights(self, step):
         """The mean of the supervised and the weighted unlabeled part: each counts by half."""

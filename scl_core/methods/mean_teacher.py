@@ -7,7 +7,6 @@ from scl_core.losses.consistency import consistency_sum
 from scl_core.methods.base import Method
 from scl_core.methods.parts import smallest_part, teacher_probs, two_passes
 from scl_core.methods.teacher import TeacherSettings, build_teacher
-from scl_core.schedule import unlabeled_factor
 from scl_core.settings import setting
 
 
@@ -65,10 +64,6 @@ class MeanTeacher(Method):
             "supervised": self.supervised_loss(logits, batch.labels, window),
             "consistency": global_mean(total, count),
         }
-
-    def unlabeled_factor(self, step: int) -> float:
-        """The share of the consistency's weight that holds at this step."""
-        return unlabeled_factor(step, self.steps, self.config.start, self.config.ramp)
 
     def weights(self, step):
         """The supervised term counts fully, the consistency by its weight and the ramp."""

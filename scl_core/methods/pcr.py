@@ -32,7 +32,6 @@ from scl_core.models.deeplabv3plus import DeepLabV3Plus, SegmenterOutput
 from scl_core.models.weights import split_beside, with_beside
 from scl_core.models.wide_head import WideHeadSegmenter
 from scl_core.probe import Probe, probe_pair
-from scl_core.schedule import unlabeled_factor
 from scl_core.settings import setting
 from scl_core.structured_form import Seen
 
@@ -286,10 +285,6 @@ class Pcr(Method):
         if self.received is not None:
             self.prototypes.copy_(update_prototypes(self.prototypes, *self.received, self.config.prototype_momentum))
             self.received = None
-
-    def unlabeled_factor(self, step: int) -> float:
-        """The share of the unlabeled weights that holds at this step."""
-        return unlabeled_factor(step, self.steps, self.config.start, self.config.ramp)
 
     def weights(self, step):
         """The weights of the settings, times the ramp those of unlabeled pictures and prototypes."""

@@ -18,20 +18,19 @@ from scl_core.losses.mask_classification import (
 )
 from scl_core.losses.region import Regions, class_regions, mask_average_pool
 from scl_core.methods.base import Method
-from scl_core.methods.parts import smallest_part, two_passes
+from scl_core.methods.parts import smallest_part
 from scl_core.methods.region_parts import (
     RegionSettings,
     TeacherSide,
     mix_halves,
+    region_probe,
+    region_step,
     region_terms,
-    student_side,
     term_weights,
 )
-from scl_core.methods.structure import mixed_halves, structured_term
 from scl_core.methods.teacher import build_teacher
 from scl_core.models.queries import QueryOutput, QuerySegmenter
-from scl_core.probe import Probe, probe_pair
-from scl_core.schedule import unlabeled_factor
+from scl_core.probe import Probe
 from scl_core.settings import setting
 from scl_core.structured_form import Seen
 
@@ -94,29 +93,18 @@ class Rc2l(Method):
 
     def forward(self, batch, draws):
         """The term `supervised`, and in the unlabeled part the region terms and, with a weight, `structured`."""
-        config, a, b = self.config, batch.unlabeled_a, batch.unlabeled_b
-        if self.unlabeled_factor(draws.step) == 0.0:
-            return {"supervised": self.mask_classification(self.student.queries(batch.images), batch.labels)}
-        pictures, valid, owner = student_side(batch, draws, config)
-        labeled, unlabeled = two_passes(self.student.queries, batch.images, pictures, config.joint_forward)
-        seen = self.teacher_output(a, b, owner)
-        if self.watches(draws.step):
-            predicted = self.student.logits(seen, valid.shape[1:]).softmax(1)
-            self.note_targets(draws.step, mix_halves(predicted, owner), valid)
-        terms = {"supervised": self.mask_classification(labeled, batch.labels)}
-        terms |= self.region_terms(unlabeled, self.teacher_side(seen, owner, valid))
-        if config.structured_weight:
-            student, teacher = (self.seen(output, valid.shape[1:]) for output in (unlabeled, seen))
-            teacher = mixed_halves(teacher, owner)
-            terms["structured"] = structured_term(student, teacher, owner, valid, batch, draws, config)
-        return terms
+        return region_step(self, batch, draws)
+
+    def reader(self, network):
+        """What the queries of the student's or the teacher's network answer."""
+        return network.queries
 
     def seen(self, output: QueryOutput, size: tuple[int, int]) -> Seen:
         """What the structured term reads: probabilities of pictures of `size` (H, W), and the pixel decoder's map."""
         probs = self.student.logits(output, size).softmax(1)
         return Seen(probs, output.features if self.config.structured_on == "features" else None)
 
-    def mask_classification(self, output: QueryOutput, labels: Tensor) -> Tensor:
+    def labeled_term(self, output: QueryOutput, labels: Tensor) -> Tensor:
         """MaskFormer's loss, each layer with a matching of its own; its weights are inside.
 
         Departures of ours: the mean over the layers, not their sum; ignored pixels take no part, where MaskFormer
@@ -136,11 +124,6 @@ class Rc2l(Method):
             classes, focal, dice = classes + layer_classes, focal + layer_focal, dice + layer_dice
         masks = global_mean(config.focal_weight * focal + config.dice_weight * dice, count)
         return (global_mean(classes, weight) + masks) / num_layers
-
-    @torch.no_grad()
-    def teacher_output(self, a, b, owner: Tensor | None) -> QueryOutput:
-        """The teacher's queries in whole weak pictures: the first of each pair, the second where they are mixed."""
-        return self.teacher.model.queries(a.weak if owner is None else torch.cat([a.weak, b.weak]))
 
     @torch.no_grad()
     def teacher_side(self, seen: QueryOutput, owner: Tensor | None, valid: Tensor) -> TeacherSide:
@@ -171,19 +154,13 @@ class Rc2l(Method):
         """The student's masks of pictures [B, 3, H, W], and which of them answers for each region."""
         return self.matched(self.student.queries(pictures), regions)
 
-    def unlabeled_factor(self, step: int) -> float:
-        """The share of the unlabeled weights that holds at this step."""
-        return unlabeled_factor(step, self.steps, self.config.start, self.config.ramp)
-
     def weights(self, step):
         """The supervised term counts fully, the others by their weight and the ramp."""
         return term_weights(self.config, self.unlabeled_factor(step))
 
     def probe(self, batch, draws) -> Probe | None:
         """The first unlabeled pair of the batch taken apart, where CutMix is on."""
-        if not self.config.num_boxes:
-            return None
-        return probe_pair(self.student, self.teacher.model, batch, draws, self.config)
+        return region_probe(self, batch, draws)
 
 
 @torch.no_grad()

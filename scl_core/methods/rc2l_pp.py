@@ -13,21 +13,22 @@ from scl_core.cutmix import at_cells
 from scl_core.errors import UserError
 from scl_core.losses.region import Regions, class_regions, mask_average_pool
 from scl_core.methods.base import Method
-from scl_core.methods.parts import smallest_part, two_passes
+from scl_core.methods.parts import smallest_part
 from scl_core.methods.region_parts import (
     RegionSettings,
     TeacherSide,
     mix_halves,
+    region_probe,
+    region_step,
     region_terms,
-    student_side,
     term_weights,
 )
-from scl_core.methods.structure import mixed_halves, seen_of, structured_term
+from scl_core.methods.structure import seen_of
 from scl_core.methods.teacher import build_teacher
 from scl_core.models import SegmenterOutput
-from scl_core.probe import Probe, probe_pair
-from scl_core.schedule import unlabeled_factor
+from scl_core.probe import Probe
 from scl_core.settings import setting
+from scl_core.structured_form import Seen
 
 
 @dataclass
@@ -64,26 +65,19 @@ class Rc2lPp(Method):
 
     def forward(self, batch, draws):
         """The term `supervised`, and in the unlabeled part the region terms and, with a weight, `structured`."""
-        config, a, b = self.config, batch.unlabeled_a, batch.unlabeled_b
-        if self.unlabeled_factor(draws.step) == 0.0:
-            logits = self.student(batch.images).logits
-            return {"supervised": self.supervised_loss(logits, batch.labels, config.relaxation_window)}
-        pictures, valid, owner = student_side(batch, draws, config)
-        labeled, unlabeled = two_passes(self.student, batch.images, pictures, config.joint_forward)
-        seen = self.teacher_output(a, b, owner)
-        if self.watches(draws.step):
-            self.note_targets(draws.step, mix_halves(seen.logits.softmax(1), owner), valid)
-        terms = {"supervised": self.supervised_loss(labeled.logits, batch.labels, config.relaxation_window)}
-        terms |= self.region_terms(unlabeled.features, self.teacher_side(seen, owner, valid))
-        if config.structured_weight:
-            student, teacher = seen_of(unlabeled, config), mixed_halves(seen_of(seen, config), owner)
-            terms["structured"] = structured_term(student, teacher, owner, valid, batch, draws, config)
-        return terms
+        return region_step(self, batch, draws)
 
-    @torch.no_grad()
-    def teacher_output(self, a, b, owner: Tensor | None) -> SegmenterOutput:
-        """The teacher on whole weak pictures: the first of each pair, and the second where they are mixed."""
-        return self.teacher.model(a.weak if owner is None else torch.cat([a.weak, b.weak]))
+    def reader(self, network):
+        """The student's or the teacher's network as it is."""
+        return network
+
+    def labeled_term(self, output: SegmenterOutput, labels: Tensor) -> Tensor:
+        """Eq. 2 of the logits, with the window of the settings."""
+        return self.supervised_loss(output.logits, labels, self.config.relaxation_window)
+
+    def seen(self, output: SegmenterOutput, size: tuple[int, int]) -> Seen:
+        """What the structured term reads: probabilities, which have the pictures' size, and features."""
+        return seen_of(output, self.config)
 
     @torch.no_grad()
     def teacher_side(self, seen: SegmenterOutput, owner: Tensor | None, valid: Tensor) -> TeacherSide:
@@ -93,8 +87,9 @@ class Rc2lPp(Method):
         regions = class_regions(probs, at_cells(valid, probs.shape[-2:]), config.min_confidence, config.min_area)
         return TeacherSide(regions, probs, mix_halves(seen.features, owner))
 
-    def region_terms(self, features: Tensor, teacher: TeacherSide) -> dict[str, Tensor]:
-        """The four terms for the student's features [B, D, h, w]: the mask of class c answers for region c."""
+    def region_terms(self, output: SegmenterOutput, teacher: TeacherSide) -> dict[str, Tensor]:
+        """The four terms for the student's output: the mask of class c answers for region c."""
+        features = output.features
         probs = self.student.classifier(features).softmax(1)
         masks = probs * teacher.regions.kept.unsqueeze(1)
         pooled = mask_average_pool(features, masks)
@@ -106,16 +101,10 @@ class Rc2lPp(Method):
         probs = self.student.classifier(self.student(pictures).features).softmax(1)
         return probs * regions.kept.unsqueeze(1), regions.classes
 
-    def unlabeled_factor(self, step: int) -> float:
-        """The share of the unlabeled weights that holds at this step."""
-        return unlabeled_factor(step, self.steps, self.config.start, self.config.ramp)
-
     def weights(self, step):
         """The supervised term counts fully, the others by their weight and the ramp."""
         return term_weights(self.config, self.unlabeled_factor(step))
 
     def probe(self, batch, draws) -> Probe | None:
         """The first unlabeled pair of the batch taken apart, where CutMix is on."""
-        if not self.config.num_boxes:
-            return None
-        return probe_pair(self.student, self.teacher.model, batch, draws, self.config)
+        return region_probe(self, batch, draws)

@@ -1,11 +1,14 @@
 """What the two RC2L methods share and call: their settings, the teacher's side, the four region terms."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from scl_core.distributed import global_mean
+from scl_core.ema import EmaTeacher
 from scl_core.errors import UserError
 from scl_core.losses.region import (
     DISTANCES,
@@ -17,13 +20,17 @@ from scl_core.losses.region import (
     semantic_mask_consistency_sum,
 )
 from scl_core.methods.base import StepDraws
-from scl_core.methods.parts import StructuredSettings, draw_owner
-from scl_core.methods.structure import mix_cells
+from scl_core.methods.parts import StructuredSettings, draw_owner, two_passes
+from scl_core.methods.structure import mix_cells, mixed_halves, structured_term
 from scl_core.methods.teacher import TeacherSettings
+from scl_core.probe import Probe, probe_pair
 from scl_core.settings import setting
+from scl_core.structured_form import Seen
 
 if TYPE_CHECKING:
     from scl_core.data.batch import Batch
+
+Output = TypeVar("Output", bound=tuple)
 
 
 @dataclass
@@ -76,6 +83,64 @@ def student_side(batch: "Batch", draws: StepDraws, settings: RegionSettings) -> 
     a, b = batch.unlabeled_a, batch.unlabeled_b
     owner = draw_owner(a, batch.positions, draws, settings) if settings.num_boxes else None
     return mixed(a.strong[0], b.strong[0], owner), mixed(a.valid, b.valid, owner), owner
+
+
+class RegionMethod(Protocol):
+    """What `region_step` calls of a method: it reads pictures into an output, a named tuple of tensors."""
+
+    config: RegionSettings
+    student: nn.Module
+    teacher: EmaTeacher
+    unlabeled_factor: Callable[[int], float]
+    watches: Callable[[int], bool]
+    note_targets: Callable[[int, Tensor, Tensor], None]
+
+    def reader(self, network: nn.Module) -> Callable[[Tensor], Output]:
+        """The pass of the student or of the teacher's network: pictures [B, 3, H, W] in, an output out."""
+
+    def labeled_term(self, output: Output, labels: Tensor) -> Tensor:
+        """The loss of the labeled pictures."""
+
+    def seen(self, output: Output, size: tuple[int, int]) -> Seen:
+        """What the structured term reads of an output: probabilities of pictures of `size` (H, W), features."""
+
+    def teacher_side(self, seen: Output, owner: Tensor | None, valid: Tensor) -> TeacherSide:
+        """The teacher's regions, without a gradient."""
+
+    def region_terms(self, output: Output, teacher: TeacherSide) -> dict[str, Tensor]:
+        """The four terms of the student's output."""
+
+
+def region_step(method: RegionMethod, batch: "Batch", draws: StepDraws) -> dict[str, Tensor]:
+    """The term `supervised`, and in the unlabeled part the region terms and, with a weight, `structured`."""
+    config, read = method.config, method.reader(method.student)
+    if method.unlabeled_factor(draws.step) == 0.0:
+        return {"supervised": method.labeled_term(read(batch.images), batch.labels)}
+    pictures, valid, owner = student_side(batch, draws, config)
+    labeled, unlabeled = two_passes(read, batch.images, pictures, config.joint_forward)
+    seen, size = teacher_output(method, batch, owner), valid.shape[1:]
+    if method.watches(draws.step):
+        method.note_targets(draws.step, mix_halves(method.seen(seen, size).probs, owner), valid)
+    terms = {"supervised": method.labeled_term(labeled, batch.labels)}
+    terms |= method.region_terms(unlabeled, method.teacher_side(seen, owner, valid))
+    if config.structured_weight:
+        student, teacher = (method.seen(output, size) for output in (unlabeled, seen))
+        terms["structured"] = structured_term(student, mixed_halves(teacher, owner), owner, valid, batch, draws, config)
+    return terms
+
+
+@torch.no_grad()
+def teacher_output(method: RegionMethod, batch: "Batch", owner: Tensor | None) -> Output:
+    """The teacher's output for whole weak pictures: the first of each pair, and the second where they are mixed."""
+    a, b = batch.unlabeled_a, batch.unlabeled_b
+    return method.reader(method.teacher.model)(a.weak if owner is None else torch.cat([a.weak, b.weak]))
+
+
+def region_probe(method: RegionMethod, batch: "Batch", draws: StepDraws) -> Probe | None:
+    """The first unlabeled pair of the batch taken apart, where CutMix is on."""
+    if not method.config.num_boxes:
+        return None
+    return probe_pair(method.student, method.teacher.model, batch, draws, method.config)
 
 
 def mixed(a: Tensor, b: Tensor, owner: Tensor | None) -> Tensor:

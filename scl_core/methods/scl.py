@@ -24,7 +24,6 @@ from scl_core.methods.parts import (
 from scl_core.methods.structure import seen_of, structured_term, teacher_seen
 from scl_core.methods.teacher import TeacherSettings, build_teacher
 from scl_core.probe import Probe, probe_pair
-from scl_core.schedule import unlabeled_factor
 from scl_core.settings import setting
 from scl_core.structured_form import Seen
 
@@ -164,10 +163,6 @@ class Scl(Method):
     def producer(self) -> nn.Module:
         """The averaged teacher, or the student in eval mode, as `teacher` says."""
         return self.student if self.config.teacher == "student" else self.teacher.model
-
-    def unlabeled_factor(self, step: int) -> float:
-        """The share of the unlabeled weights that holds at this step."""
-        return unlabeled_factor(step, self.steps, self.config.start, self.config.ramp)
 
     def weights(self, step):
         """Eq. 3 times the ramp."""

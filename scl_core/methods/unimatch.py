@@ -25,7 +25,6 @@ from scl_core.methods.weak_to_strong import (
 from scl_core.models.deeplabv3plus import SegmenterOutput
 from scl_core.models.layers import kept_channels
 from scl_core.probe import Probe, probe_pair
-from scl_core.schedule import unlabeled_factor
 from scl_core.settings import setting
 
 
@@ -125,10 +124,6 @@ class UniMatch(Method):
             ]
             terms["structured"] = sum(of_views) / len(of_views)
         return terms
-
-    def unlabeled_factor(self, step: int) -> float:
-        """The share of the unlabeled weights that holds at this step."""
-        return unlabeled_factor(step, self.steps, self.config.start, self.config.ramp)
 
     def weights(self, step):
         """The mean of the supervised and the weighted unlabeled part: each counts by half."""

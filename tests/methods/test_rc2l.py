@@ -1,5 +1,7 @@
 """RC2L on queries: its terms by separate calls, what it must not move, its settings, a run that goes on."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -10,11 +12,9 @@ from scl_core.losses import (
     mask_average_pool,
     region_feature_contrast,
     region_mask_contrast,
-    structured_consistency_loss,
 )
 from scl_core.losses.mask_classification import hungarian_match, label_regions, matching_cost
 from scl_core.losses.region import Regions, region_class_consistency, semantic_mask_consistency
-from scl_core.methods import StepDraws
 from scl_core.methods.parts import draw_owner
 from scl_core.methods.rc2l import Rc2l, Rc2lConfig
 from scl_core.models import build_segmenter
@@ -23,14 +23,20 @@ from scl_core.train import main as train
 from tests.methods.mixing import (
     CLASSES,
     assert_resumed_equals_uninterrupted,
-    gradients,
     random_batch,
     refusal,
 )
+from tests.methods.region_cases import (
+    DRAWS,
+    EMPTY_OR_SMALL,
+    TERMS,
+    assert_gradient_reaches_the_student_alone,
+    assert_stays_finite,
+    assert_structured_is_added,
+    assert_terms_are,
+)
 from tests.tiny import checkpoint_tensors, tiny_options
 
-DRAWS = StepDraws(seed=4, step=1)
-TERMS = ("region_mask", "region_feature", "region_class", "semantic_mask")
 SMALL = {"num_queries": 6, "decoder_layers": 2, "heads": 2, "min_area": 2, "ramp": 0.0}
 
 
@@ -100,13 +106,8 @@ def test_terms_are_those_of_separate_calls(settings):
     method, batch = method_with(**settings), random_batch()
     if "teacher_regions" in settings:
         method.teacher.model.class_head.weight.data.mul_(4)  # so that some queries are sure of an object
-    terms, expected = method(batch, DRAWS), by_hand(method, batch, "teacher_regions" in settings)
-    torch.testing.assert_close({name: terms[name] for name in TERMS}, expected)
-    of_terms, of_expected = (
-        gradients(sum(weight * found[name] for weight, name in enumerate(TERMS, start=1)), method.student)
-        for found in (terms, expected)
-    )
-    torch.testing.assert_close(of_terms, of_expected, atol=1e-5, rtol=1e-3)
+    expected = by_hand(method, batch, "teacher_regions" in settings)
+    assert_terms_are(expected, method, batch, atol=1e-5, rtol=1e-3)
 
 
 def test_supervised_term_is_maskformers_with_a_matching_for_each_layer():
@@ -170,30 +171,13 @@ def test_weights_of_other_queries_are_refused(tmp_path, capsys):
 
 def test_no_gradient_reaches_the_teacher_and_every_parameter_of_the_student_takes_part():
     segmenter = build_segmenter("mobilenet_v2", CLASSES, width=0.25, decoder_channels=8)
-    method = Rc2l(segmenter, Rc2lConfig(**SMALL), steps=10)
-    sum(method(random_batch(), DRAWS).values()).backward()
-    assert all(parameter.grad is None for parameter in method.teacher.parameters())
-    assert all(parameter.grad is not None for parameter in method.student.parameters())
+    assert_gradient_reaches_the_student_alone(Rc2l(segmenter, Rc2lConfig(**SMALL), steps=10))
 
 
-@pytest.mark.parametrize("case", ["void labels", "all padding", "one picture", "no region", "smaller labeled crop"])
+@pytest.mark.parametrize("case", EMPTY_OR_SMALL)
 @pytest.mark.parametrize("reading", ["classes", "queries"])
 def test_what_is_empty_or_small_stays_finite(case, reading):
-    batch = random_batch(1 if case == "one picture" else 2)
-    if case == "void labels":
-        batch.labels.fill_(255)
-    if case == "all padding":
-        batch.unlabeled_a.valid.fill_(False)
-    if case == "smaller labeled crop":
-        batch.images, batch.labels = batch.images[:, :, :12], batch.labels[:, :12]
-    method = method_with(teacher_regions=reading, min_area=10**6 if case == "no region" else 2)
-    terms = method(batch, DRAWS)
-    sum(terms.values()).backward()
-    assert all(term.isfinite() and term >= 0 for term in terms.values())
-    assert all(parameter.grad.isfinite().all() for parameter in method.student.parameters())
-    if case in ("all padding", "no region"):
-        assert all(terms[name] == 0 for name in TERMS)
-    assert (terms["supervised"] == 0) == (case == "void labels")
+    assert_stays_finite(case, partial(method_with, teacher_regions=reading), min_area=2)
 
 
 def test_one_pass_and_two_agree_without_batch_norm_and_the_start_has_labels_alone():
@@ -213,7 +197,7 @@ def test_it_learns_four_pictures():
     optimizer = torch.optim.AdamW(method.student.parameters(), lr=3e-3)
     losses = []
     for _ in range(40):
-        loss = method.mask_classification(method.student.queries(images), labels)
+        loss = method.labeled_term(method.student.queries(images), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -223,16 +207,7 @@ def test_it_learns_four_pictures():
 
 
 def test_structured_term_is_added_where_it_has_a_weight():
-    method, batch = method_with(num_boxes=2, structured_weight=0.5), random_batch()
-    a, b = batch.unlabeled_a, batch.unlabeled_b
-    owner = draw_owner(a, batch.positions, DRAWS, method.config)
-    student = method.student(cutmix(a.strong[0], b.strong[0], owner)).logits.softmax(1)
-    teacher = cutmix(*(method.teacher.model(views.weak).logits.softmax(1) for views in (a, b)), owner)
-    valid = cutmix(a.valid, b.valid, owner)
-    expected = structured_consistency_loss(student, teacher, owner, 2, 2, valid=valid, box_reduction="mean")
-    terms = method(batch, DRAWS)
-    torch.testing.assert_close(terms["structured"], expected)
-    assert method.weights(1)["structured"] == 0.5 and terms.keys() == method.weights(1).keys()
+    assert_structured_is_added(method_with(num_boxes=2, structured_weight=0.5), random_batch())
 
 
 def test_label_maps_are_read_at_the_cells_of_the_features():

@@ -9,7 +9,6 @@ from scl_core.losses import (
     mask_average_pool,
     region_feature_contrast,
     region_mask_contrast,
-    structured_consistency_loss,
 )
 from scl_core.losses.region import semantic_mask_consistency
 from scl_core.methods import StepDraws
@@ -20,14 +19,19 @@ from scl_core.models.layers import resize
 from tests.methods.mixing import (
     CLASSES,
     assert_resumed_equals_uninterrupted,
-    gradients,
     random_batch,
     refusal,
     small_network,
 )
-
-DRAWS = StepDraws(seed=4, step=1)
-TERMS = ("region_mask", "region_feature", "region_class", "semantic_mask")
+from tests.methods.region_cases import (
+    DRAWS,
+    EMPTY_OR_SMALL,
+    TERMS,
+    assert_gradient_reaches_the_student_alone,
+    assert_stays_finite,
+    assert_structured_is_added,
+    assert_terms_are,
+)
 
 
 def method_with(network=None, **settings):
@@ -69,34 +73,17 @@ def by_hand(method, batch):
 @pytest.mark.parametrize("min_area", [3, 120])
 def test_terms_are_those_of_separate_calls(num_boxes, min_area):
     method, batch = method_with(num_boxes=num_boxes, min_area=min_area), random_batch()
-    terms, expected = method(batch, DRAWS), by_hand(method, batch)
-    torch.testing.assert_close({name: terms[name] for name in TERMS}, expected)
-    of_terms, of_expected = (
-        gradients(sum(weight * found[name] for weight, name in enumerate(TERMS, start=1)), method.student)
-        for found in (terms, expected)
-    )
-    torch.testing.assert_close(of_terms, of_expected, atol=1e-6, rtol=1e-4)
+    assert_terms_are(by_hand(method, batch), method, batch, atol=1e-6, rtol=1e-4)
 
 
 def test_structured_term_is_added_where_it_has_a_weight():
-    method, batch = method_with(num_boxes=2, structured_weight=0.5), random_batch()
-    a, b = batch.unlabeled_a, batch.unlabeled_b
-    owner = draw_owner(a, batch.positions, DRAWS, method.config)
-    student = method.student(cutmix(a.strong[0], b.strong[0], owner)).logits.softmax(1)
-    teacher = cutmix(*(method.teacher.model(views.weak).logits.softmax(1) for views in (a, b)), owner)
-    valid = cutmix(a.valid, b.valid, owner)
-    expected = structured_consistency_loss(student, teacher, owner, 2, 2, valid=valid, box_reduction="mean")
-    terms = method(batch, DRAWS)
-    torch.testing.assert_close(terms["structured"], expected)
-    assert method.weights(1)["structured"] == 0.5 and terms.keys() == method.weights(1).keys()
-    assert "structured" not in method_with(num_boxes=2)(batch, DRAWS)
+    assert_structured_is_added(method_with(num_boxes=2, structured_weight=0.5), random_batch())
+    assert "structured" not in method_with(num_boxes=2)(random_batch(), DRAWS)
 
 
 def test_no_gradient_reaches_the_teacher_and_every_parameter_of_the_student_takes_part():
-    method = method_with(build_segmenter("mobilenet_v2", CLASSES, width=0.25, decoder_channels=8))
-    sum(method(random_batch(), DRAWS).values()).backward()
-    assert all(parameter.grad is None for parameter in method.teacher.parameters())
-    assert all(parameter.grad is not None for parameter in method.student.parameters())
+    network = build_segmenter("mobilenet_v2", CLASSES, width=0.25, decoder_channels=8)
+    assert_gradient_reaches_the_student_alone(method_with(network))
 
 
 def test_both_networks_are_scored_the_teacher_first():
@@ -114,23 +101,9 @@ def test_one_pass_and_two_agree_without_batch_norm():
     torch.testing.assert_close(joint, apart)
 
 
-@pytest.mark.parametrize("case", ["void labels", "all padding", "one picture", "no region", "smaller labeled crop"])
+@pytest.mark.parametrize("case", EMPTY_OR_SMALL)
 def test_what_is_empty_or_small_stays_finite(case):
-    batch = random_batch(1 if case == "one picture" else 2)
-    if case == "void labels":
-        batch.labels.fill_(255)
-    if case == "all padding":
-        batch.unlabeled_a.valid.fill_(False)
-    if case == "smaller labeled crop":
-        batch.images, batch.labels = batch.images[:, :, :12], batch.labels[:, :12]
-    method = method_with(min_area=10**6 if case == "no region" else 3)
-    terms = method(batch, DRAWS)
-    sum(terms.values()).backward()
-    assert all(term.isfinite() and term >= 0 for term in terms.values())
-    assert all(parameter.grad.isfinite().all() for parameter in method.student.parameters())
-    if case in ("all padding", "no region"):
-        assert all(terms[name] == 0 for name in TERMS)
-    assert (terms["supervised"] == 0) == (case == "void labels")
+    assert_stays_finite(case, method_with, min_area=3)
 
 
 def test_labels_alone_before_the_start_and_a_ramp_after_it():

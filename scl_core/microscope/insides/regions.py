@@ -12,7 +12,7 @@ from scl_core.losses.region import Regions, mask_similarities
 from scl_core.methods.base import StepDraws
 from scl_core.methods.rc2l import Rc2l
 from scl_core.methods.rc2l_pp import Rc2lPp
-from scl_core.methods.region_parts import student_side
+from scl_core.methods.region_parts import student_side, teacher_output
 from scl_core.microscope.insides.pair import answering, at_pixels
 
 
@@ -35,10 +35,10 @@ class RegionInside:
 
 def region_inside(method: Rc2l | Rc2lPp, batch: Batch, draws: StepDraws) -> RegionInside:
     """The first pair of the batch as the step saw it."""
-    a, b, config = batch.unlabeled_a, batch.unlabeled_b, method.config
+    config = method.config
     with answering(method.student, method.teacher.model):
         pictures, valid, owner = student_side(batch, draws, config)
-        regions = method.teacher_side(method.teacher_output(a, b, owner), owner, valid).regions
+        regions = method.teacher_side(teacher_output(method, batch, owner), owner, valid).regions
         masks, match = method.matched_masks(pictures, regions)
         similarities = mask_similarities(masks, regions, config.mask_similarity)[0]
     there = regions.present[0].nonzero().squeeze(1)
