@@ -1,8 +1,10 @@
 """Two pictures chosen one by one: of the run's lists, or the visitor's own files; each has its place in the address."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import streamlit as st
 import torch
 
@@ -10,7 +12,7 @@ from pages.shared import store
 from pages.shared.messages import say_problem
 from pages.shared.words import plain_name
 from scl_core.data.batch import Views
-from scl_core.data.images import PICTURE_SUFFIXES, normalise, read_picture, resize_picture
+from scl_core.data.images import MAX_PIXELS, PICTURE_SUFFIXES, normalise, read_mask, read_picture, resize_picture
 from scl_core.data.sources import DataSource
 from scl_core.errors import UserError
 from scl_core.runs.pictures import keep_picture, kept_picture, kept_pictures
@@ -80,14 +82,22 @@ def views(source: DataSource, picture: Chosen, size: tuple[int, int]) -> Views:
     return Views(view, (view,), torch.ones(1, *size, dtype=torch.bool), (name,))
 
 
-def decoded(content: bytes, name: str, max_pixels: int | None = None):
+def decoded(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """A picture file as uint8 [H, W, 3], upright. Raises `UserError` with one sentence for what is none."""
-    limit = () if max_pixels is None else (max_pixels,)
+    return _read(content, name, lambda path: read_picture(path, max_pixels))
+
+
+def decoded_mask(content: bytes, name: str, num_classes: int) -> np.ndarray:
+    """A mask file as uint8 [H, W] of class indices. Raises `UserError` with one sentence for what is none."""
+    return _read(content, name, lambda path: read_mask(path, num_classes))
+
+
+def _read(content: bytes, name: str, reader: Callable[[str], np.ndarray]) -> np.ndarray:
     with tempfile.NamedTemporaryFile(suffix=Path(name).suffix) as file:
         file.write(content)
         file.flush()
         try:
-            return read_picture(file.name, *limit)
+            return reader(file.name)
         except UserError as error:
             reason = str(error).removeprefix(f"{file.name}: ").replace(file.name, name)
             raise UserError(f"{name} cannot be used: {reason}") from None

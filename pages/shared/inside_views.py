@@ -27,7 +27,7 @@ def show_inside(inside, palette: np.ndarray, class_names: tuple[str, ...], place
 def show(figure, key: str, title: str) -> None:
     """A chart under its heading."""
     st.subheader(title)
-    st.plotly_chart(figure, key=key, theme="streamlit", config={"displayModeBar": False})
+    st.plotly_chart(figure, key=key, theme="streamlit", config={"displayModeBar": False}, alt=title)
 
 
 def show_cross_pseudo(

@@ -4,6 +4,7 @@
 const IGNORED = 255;
 const MODES = { grid: "Side by side", slider: "A | B", blink: "Blink" };
 const LAYERS = { fill: "Classes", contours: "Contours", confidence: "Confidence", entropy: "Entropy" };
+const MEASURES = ["confidence", "entropy"];
 const BLINK_MILLISECONDS = 700;
 // Who is wrong, with a hatching of its own beside the colour: columns and rows are those of the picture.
 const ERRORS = {
@@ -86,7 +87,10 @@ function overlayOf(view, side) {
   if (side === "picture") return null;
   if (side === "error") return errorOverlay(view);
   const values = view[view.layer] && view[view.layer][side];
-  if (values) return painted(view, (index) => ramp(values.values[index]));
+  if (values) {
+    const least = Math.ceil(255 * view.least);
+    return painted(view, (index) => (values.values[index] < least ? null : ramp(values.values[index])));
+  }
   return view.maps[side] ? classOverlay(view, view.maps[side].values) : null;
 }
 
@@ -248,11 +252,23 @@ function showControls(view) {
   const two = Boolean(view.maps.b);
   const modes = two ? MODES : {};
   choices(view.modes, modes, view.mode, (mode) => { view.mode = mode; blink(view); refresh(view); });
-  const layers = only(LAYERS, (name) => !["confidence", "entropy"].includes(name) || view[name].a);
+  const layers = only(LAYERS, (name) => !MEASURES.includes(name) || view[name].a);
   choices(view.layers, layers, view.layer, (layer) => { view.layer = layer; remake(view); refresh(view); });
   view.divideLabel.style.display = view.mode === "slider" ? "" : "none";
-  view.note.textContent = ["confidence", "entropy"].includes(view.layer) ? "view only: no score uses it; dark is low, bright is high" : "";
+  view.leastLabel.style.display = MEASURES.includes(view.layer) ? "" : "none";
+  showNote(view);
   showClasses(view);
+}
+
+function showNote(view) {
+  view.note.textContent = "";
+  if (!MEASURES.includes(view.layer)) return;
+  const least = Math.ceil(255 * view.least);
+  const share = (values) => `${((100 * values.filter((value) => value >= least).length) / values.length).toFixed(1)} %`;
+  const shares = ["a", "b"].filter((side) => view[view.layer][side])
+    .map((side) => `${side.toUpperCase()} ${share(view[view.layer][side].values)}`);
+  const above = view.least ? `at least ${view.least.toFixed(2)}: ${shares.join(", ")} of the pixels; ` : "";
+  view.note.textContent = `${above}view only, no score uses it; dark is low, bright is high`;
 }
 
 function showClasses(view) {
@@ -294,11 +310,14 @@ function createView(root) {
   const find = (name) => root.querySelector(`.${name}`);
   const view = {
     grid: find("grid"), modes: find("modes"), layers: find("layers"), classes: find("classes"), place: find("place"),
-    hint: find("hint"), note: find("note"), divideLabel: find("divide"), panels: [], overlays: {}, maps: {}, confidence: {},
+    hint: find("hint"), note: find("note"), divideLabel: find("divide"), leastLabel: find("least"), least: 0, panels: [], overlays: {}, maps: {}, confidence: {},
     entropy: {}, picture: null, mode: "grid", layer: "fill", opacity: 0.7, divide: 0.5, hidden: new Set(), cursor: null,
     count: 0, version: null, timer: null, blinked: false,
   };
   find("opacity").querySelector("input").oninput = (event) => { view.opacity = event.target.value / 100; draw(view); };
+  view.leastLabel.querySelector("input").oninput = (event) => {
+    view.least = event.target.value / 100; remake(view); showNote(view); draw(view);
+  };
   view.divideLabel.querySelector("input").oninput = (event) => { view.divide = event.target.value / 100; draw(view); };
   view.grid.onkeydown = (event) => onKey(view, event);
   view.observer = new ResizeObserver(() => draw(view));
@@ -319,7 +338,7 @@ async function load(view) {
   if (view.version !== data.version) return;
   Object.assign(view, { picture, maps, confidence, entropy });
   if (!maps.b && view.mode !== "grid") { view.mode = "grid"; blink(view); }
-  if (!confidence.a && ["confidence", "entropy"].includes(view.layer)) view.layer = "fill";
+  if (!confidence.a && MEASURES.includes(view.layer)) view.layer = "fill";
   remake(view);
 }
 

@@ -211,6 +211,24 @@ def test_an_uploaded_picture_is_predicted_at_its_own_size(copy_run, visit, seen)
     assert shares["Share"].sum() == pytest.approx(100) and shares["Confidence"].between(0, 100).all()
 
 
+def test_a_mask_beside_ones_own_picture_is_the_truth(copy_run, visit, seen):
+    run = copy_run("one")
+    photo = data.astronaut()[:40, :60]
+    app = visit(OWN)
+    app.file_uploader(key="own_file").upload("photo.png", png(photo), mime_type="image/png").run()
+    mask = seen[-1]["layers"]["a"].classes.copy()
+    mask[:10] = 255
+    mask[10:20] = (mask[10:20] + 1) % len(restore(run).class_names)
+    app.file_uploader(key="own_mask").upload("mask.png", png(mask), mime_type="image/png").run()
+    assert not app.exception and not app.error
+    np.testing.assert_array_equal(seen[-1]["layers"]["truth"].classes, mask)
+    assert "33.3% of pixels wrong" in seen[-1]["layers"]["a"].title and "IoU" in app.dataframe[0].value
+    for wrong, said in ((mask[:30], "60 x 30"), (np.full_like(mask, 200), "200"), (photo, "mask.png")):
+        app.file_uploader(key="own_mask").upload("mask.png", png(wrong), mime_type="image/png").run()
+        assert "mask cannot be used" in texts(app.error) and said in texts(app.code)
+        assert "truth" not in seen[-1]["layers"] and not app.exception
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [(b"", "empty"), (b"GIF89a nonsense", "not a readable"), (png(np.zeros((40, 40, 3), np.uint8))[:60], "damaged")],
