@@ -26,7 +26,7 @@ PICTURES = ROOT / "docs" / "pictures"
 PREPARED = ROOT / "build" / "screenshots"
 SIZE = {"width": 1440, "height": 1000}
 WIDTH = 1152
-MOST_BYTES = 250_000
+MOST_BYTES = 150_000
 VIEWS = {
     "overview": "/?run=scenes-scl",
     "launch": "/launch",
@@ -37,9 +37,9 @@ VIEWS = {
     "next_to_label": "/next_to_label?run_a=scenes-scl",
     "upload": "/upload?run_a=scenes-scl",
     "cutmix": "/cutmix?run=scenes-scl",
-    "similarity": "/similarity?run=scenes-scl&box=4&pixel=60-60",
-    "pairs": "/pairs?run=scenes-scl&box=4",
-    "playground": "/playground?run=scenes-scl&step=601",
+    "similarity": "/similarity?run=scenes-scl",
+    "pairs": "/pairs?run=scenes-scl",
+    "playground": "/playground?run=scenes-scl",
     "others": "/others?run=scenes-rc2l",
     "lesson": "/lesson",
     "glossary": "/glossary",
@@ -114,7 +114,7 @@ def save_small(content: bytes, file: Path) -> None:
     """A picture of WIDTH with as many colours as MOST_BYTES allow, 256 at most."""
     picture = Image.open(io.BytesIO(content)).convert("RGB")
     picture = picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
-    for colors in (256, 160, 96, 64, 48, 32):
+    for colors in (256, 160, 96, 64, 48, 32, 24):
         picture.quantize(colors, dither=Image.Dither.NONE).save(file, optimize=True)
         if file.stat().st_size <= MOST_BYTES:
             break

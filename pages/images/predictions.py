@@ -2,8 +2,8 @@
 
 import streamlit as st
 
+from pages.shared import both_boxes, method_pixels, store
 from pages.shared import image_pickers as pickers
-from pages.shared import method_pixels, store
 from pages.shared import prediction_data as data
 from pages.shared.messages import stop_with
 from pages.shared.prediction_data import Side
@@ -88,6 +88,8 @@ try:
         index = pickers.pick_picture(sides, split)
     show_viewer(sides, split, index)
     offer_files(sides, split, index)
+    if len(sides) > 1:
+        both_boxes.show(sides, (split, data.source_of(sides[0].run).pictures(split).names[index]))
     show_training(sides[0], split, index)
 except (UserError, OSError) as error:
     stop_with(error)

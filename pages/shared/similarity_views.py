@@ -256,10 +256,14 @@ def class_overlay(probs, palette: np.ndarray) -> np.ndarray:
     return np.dstack([colors, np.full(colors.shape[:2], 255, dtype=np.uint8)])
 
 
-def heat_overlay(values: np.ndarray) -> np.ndarray:
-    """Values from 0 to their 99.5th percentile from dark to bright, uint8 [H, W, 4]."""
-    top = np.percentile(values[values > 0], 99.5) if (values > 0).any() else 1.0
-    level = (255 * np.clip(values / top, 0, 1)).astype(np.uint8)
+def brightest(values: np.ndarray) -> float:
+    """The value from which on a heat map is at its brightest: the 99.5th percentile of those above 0."""
+    return float(np.percentile(values[values > 0], 99.5)) if (values > 0).any() else 1.0
+
+
+def heat_overlay(values: np.ndarray, top: float | None = None) -> np.ndarray:
+    """Values from 0 to `top`, at first `brightest`, from dark to bright, uint8 [H, W, 4]."""
+    level = (255 * np.clip(values / (top or brightest(values)), 0, 1)).astype(np.uint8)
     scale = sample_colorscale("Inferno", list(np.linspace(0, 1, 256)), colortype="tuple")
     colors = (255 * np.array(scale)).astype(np.uint8)[level]
     return np.dstack([colors, np.full(level.shape, 255, dtype=np.uint8)])

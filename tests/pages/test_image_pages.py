@@ -1,6 +1,8 @@
 """The Images pages on a real run: the viewer's layers, orders, steps, and what is said where something is missing."""
 
 import io
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -181,6 +183,21 @@ def test_a_damaged_ranking_is_one_sentence(copy_run, visit):
 def test_without_runs_the_other_pages_lead_to_the_launch_page(visit):
     for page in (NEXT, OWN):
         assert "no checkpoint yet" in texts(visit(page).info)
+
+
+def test_both_checkpoints_are_taken_apart_on_the_same_boxes(copy_run, visit, seen):
+    copy_run("one"), copy_run("two")
+    two = {"run_a": "one", "run_b": "two", "checkpoint_b": "2", "both_boxes": "true"}
+    app = visit(PREDICTIONS, **two)
+    table, losses = app.dataframe[0].value, {item.label[-1]: item.value for item in app.metric}
+    assert table["B − A"].abs().max() > 0 and table["B − A"].abs().is_monotonic_decreasing
+    picture, other = app.selectbox(key="picture").value, restore(Path(os.environ["SCL_RUNS"]) / "one").open_data()
+    chosen = {"from_a": "val", "picture_a": picture, "picture_b": other.pictures("unlabeled").names[0]}
+    for letter, run, step in (("A", "one", "3"), ("B", "two", "2")):
+        alone = visit("pages/method/similarity.py", run=run, checkpoint=step, seed="0", step="1", pair="0",
+                      pictures="chosen", **chosen)  # fmt: skip
+        assert alone.metric[0].value == losses[letter], "the page Similarity shows the same number"
+    assert visit(PREDICTIONS, **(two | {"checkpoint_b": "3"})).dataframe[0].value["B − A"].abs().max() == 0
 
 
 # Own picture
