@@ -312,6 +312,9 @@ class Pcr(Method):
         stored = beside[PROTOTYPES]
         if stored.shape != self.prototypes.shape:
             there, here = ("{} classes, {} each, of {} channels".format(*p.shape) for p in (stored, self.prototypes))
-            raise UserError(f"this checkpoint has prototypes for {there}; the run's data and settings need {here}")
+            raise UserError(
+                f"this checkpoint has prototypes for {there}; the run's data, method.num_prototypes and "
+                f"model.decoder_channels need {here}: give a checkpoint of this run"
+            )
         super().load_tensors(tensors | {"student": student}, step)
         self.prototypes.copy_(stored)

@@ -155,7 +155,7 @@ def test_resumed_equals_uninterrupted_bitwise(tmp_path, changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method__strong_views": 1}, "method.strong_views"),
+        ({"method__strong_views": 1}, "method.strong_views 1 is out of range: allowed are values from 2 to 4"),
         ({"method__feature_dropout": 1.0}, "method.feature_dropout"),
         ({"method__unlabeled_weight": 1.0}, "unknown setting method.unlabeled_weight of method unimatch"),
     ],
