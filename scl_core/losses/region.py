@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 SIMILARITIES = ("dice", "cosine")
 DISTANCES = ("dice", "mse", "ce")
+NEGATIVES = ("all", "matched")
 POOLING_EPS = 1e-6
 SMALLEST_SQUARE = 1e-12
 Pictures = Tensor | Sequence[Tensor]
@@ -169,12 +170,20 @@ def region_feature_contrast_sum(
 
 
 def mask_contrast_sum(
-    student_masks: Tensor, regions: Regions, match: Tensor, temperature: float, similarity: str
+    student_masks: Tensor,
+    regions: Regions,
+    match: Tensor,
+    temperature: float,
+    similarity: str,
+    negatives: str = "all",
 ) -> tuple[Tensor, Tensor]:
-    """RMC as training computes it: `student_masks` [B, N, h, w] at the kept pixels, `match` int64 [B, K]."""
+    """RMC as training computes it: `student_masks` [B, N, h, w] at the kept pixels, `match` int64 [B, K].
+
+    `negatives` as in `contrast`.
+    """
     check_contrast(temperature, similarity)
     similarities = mask_similarities(student_masks, regions, similarity)
-    return sum_and_count(contrast(similarities, match, regions.present, temperature))
+    return sum_and_count(contrast(similarities, match, regions.present, temperature, negatives))
 
 
 def mask_similarities(student_masks: Tensor, regions: Regions, similarity: str = "dice") -> Tensor:
@@ -185,11 +194,15 @@ def mask_similarities(student_masks: Tensor, regions: Regions, similarity: str =
 
 
 def feature_contrast_sum(
-    student: Tensor, teacher: Tensor, regions: Regions, match: Tensor, temperature: float
+    student: Tensor, teacher: Tensor, regions: Regions, match: Tensor, temperature: float, negatives: str = "all"
 ) -> tuple[Tensor, Tensor]:
-    """RFC as training computes it: student's region features [B, N, D], teacher's [B, K, D], `match` [B, K]."""
+    """RFC as training computes it: student's region features [B, N, D], teacher's [B, K, D], `match` [B, K].
+
+    `negatives` as in `contrast`.
+    """
     check_contrast(temperature)
-    return sum_and_count(contrast(feature_similarity(student, teacher), match, regions.present, temperature))
+    similarities = feature_similarity(student, teacher)
+    return sum_and_count(contrast(similarities, match, regions.present, temperature, negatives))
 
 
 def region_class_consistency(
@@ -287,9 +300,19 @@ def feature_similarity(student: Tensor, teacher: Tensor) -> Tensor:
     return F.normalize(teacher, dim=-1) @ F.normalize(student, dim=-1).mT
 
 
-def contrast(similarities: Tensor, match: Tensor, present: Tensor, temperature: float) -> Tensor:
-    """InfoNCE of each picture, [B]: similarities [B, K, N], `match` int64 [B, K], `present` bool [B, K]."""
-    log_probs = (similarities / temperature).log_softmax(2)
+def contrast(
+    similarities: Tensor, match: Tensor, present: Tensor, temperature: float, negatives: str = "all"
+) -> Tensor:
+    """InfoNCE of each picture, [B]: similarities [B, K, N], `match` int64 [B, K], `present` bool [B, K].
+
+    The negatives of a region are "all" other masks of the student, or those "matched" with another region.
+    """
+    logits = similarities / temperature
+    if negatives == "matched":
+        busy = torch.zeros_like(similarities[:, 0]).scatter_add(1, match, present.to(similarities.dtype)) > 0
+        left_out = ~busy & busy.any(1, keepdim=True)
+        logits = logits.masked_fill(left_out.unsqueeze(1), -torch.inf)
+    log_probs = logits.log_softmax(2)
     return mean_of_present(-log_probs.gather(2, match.unsqueeze(2)).squeeze(2), present)
 
 

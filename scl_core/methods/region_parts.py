@@ -12,6 +12,7 @@ from scl_core.ema import EmaTeacher
 from scl_core.errors import UserError
 from scl_core.losses.region import (
     DISTANCES,
+    NEGATIVES,
     SIMILARITIES,
     Regions,
     class_consistency_sum,
@@ -45,6 +46,12 @@ class RegionSettings(StructuredSettings, TeacherSettings):
     mask_similarity: str = setting("dice", "How alike two masks are, in RMC.", choices=SIMILARITIES)
     mask_temperature: float = setting(0.1, "Temperature of RMC.", low=0.001)
     feature_temperature: float = setting(0.1, "Temperature of RFC.", low=0.001)
+    negatives: str = setting(
+        "all",
+        "The negatives of a region in RMC and RFC: all other masks of the student, or those matched with another "
+        "region, so that nobody learns to be unlike what the teacher has not found yet.",
+        choices=NEGATIVES,
+    )
     semantic_distance: str = setting("dice", "Distance of the semantic masks, in SMC.", choices=DISTANCES)
     min_confidence: float = setting(
         0.0, "Least share of the teacher's class at a pixel of a region; others take no part.", low=0.0, high=1.0
@@ -169,9 +176,10 @@ def region_terms(
     `class_logits` [B, N, C or C + 1], semantic masks [B, C, h, w]; `match` int64 [B, K], its region for each region.
     """
     regions = teacher.regions
-    contrast = mask_contrast_sum(masks, regions, match, settings.mask_temperature, settings.mask_similarity)
+    negatives = settings.negatives
+    contrast = mask_contrast_sum(masks, regions, match, settings.mask_temperature, settings.mask_similarity, negatives)
     theirs = regions.pool(teacher.features)
-    features = feature_contrast_sum(pooled, theirs, regions, match, settings.feature_temperature)
+    features = feature_contrast_sum(pooled, theirs, regions, match, settings.feature_temperature, negatives)
     classes = class_consistency_sum(class_logits, regions, match, no_object_weight)
     smc = semantic_mask_consistency_sum(semantic, teacher.semantic, settings.semantic_distance, regions.kept)
     return {

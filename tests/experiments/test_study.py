@@ -97,6 +97,14 @@ def test_every_contrast_names_arms_of_the_pilot():
         load_config((), {key: value for key, value in (shared | own).items() if key != "match_gradient_of"})
 
 
+@pytest.mark.parametrize("file", sorted(PILOT.parent.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_arm_of_every_study_is_a_good_set_of_settings(file):
+    study = Study(file, "scenes", {}, ROOT / "runs")
+    for settings in (study.file["trunk"], *(study_module.arm_of(study, name) for name in study.file["arms"])):
+        known = {key: value for key, value in (study.settings(0) | settings).items() if key != "match_gradient_of"}
+        assert load_config((), known).train.steps == study.file["steps"]
+
+
 def test_forest_has_a_row_for_each_contrast():
     figure = forest([ForestRow("a − b", 1.0, (0.5, 1.5), [0.8, 1.2]), ForestRow("a − c", -1.0, None, [-1.0])], "t", 1)
     assert list(figure.layout.yaxis.ticktext) == ["a − b", "a − c"]

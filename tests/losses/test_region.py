@@ -269,3 +269,27 @@ class TestProperties:
 def test_what_cannot_be_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_matched_negatives_are_the_other_regions_masks_alone():
+    """Against a contrast of the matched masks only; a picture without regions and one with a single region are 0."""
+    torch.manual_seed(0)
+    masks, features = torch.rand(3, 5, 4, 6, requires_grad=True), torch.rand(3, 5, 7, requires_grad=True)
+    labels = torch.randint(0, 3, (3, 4, 6))
+    present = torch.tensor([[True, True, True], [True, False, False], [False, False, False]])
+    match = torch.tensor([[4, 1, 2], [3, 0, 0], [0, 0, 0]])
+    regions = Regions(torch.arange(3).expand(3, -1), present, labels=labels)
+    theirs = torch.rand(3, 3, 7)
+    found = [
+        mask_contrast_sum(masks, regions, match, 0.5, "dice", "matched")[0],
+        feature_contrast_sum(features, theirs, regions, match, 0.5, "matched")[0],
+    ]
+    own, order = match[0], torch.arange(3)
+    expected = [
+        region_mask_contrast(masks[0][own], one_hot_masks(labels[0], 3), order, 0.5),
+        region_feature_contrast(features[0][own], theirs[0], order, 0.5),
+    ]
+    torch.testing.assert_close(found, expected)
+    of_masks, of_features = torch.autograd.grad(sum(found), [masks, features])
+    assert of_masks.isfinite().all() and of_features.isfinite().all()
+    assert not of_features[1:].any() and not of_features[0, [0, 3]].any() and of_features[0, own].any(1).all()

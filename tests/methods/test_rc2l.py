@@ -174,6 +174,16 @@ def test_no_gradient_reaches_the_teacher_and_every_parameter_of_the_student_take
     assert_gradient_reaches_the_student_alone(Rc2l(segmenter, Rc2lConfig(**SMALL), steps=10))
 
 
+def test_matched_negatives_lower_the_two_contrasts_and_nothing_else():
+    batch = random_batch()
+    every, matched = (method_with(negatives=negatives)(batch, DRAWS) for negatives in ("all", "matched"))
+    for name in every:
+        if name in ("region_mask", "region_feature"):
+            assert 0 < matched[name] < every[name]
+        else:
+            assert torch.equal(matched[name], every[name])
+
+
 @pytest.mark.parametrize("case", EMPTY_OR_SMALL)
 @pytest.mark.parametrize("reading", ["classes", "queries"])
 def test_what_is_empty_or_small_stays_finite(case, reading):
