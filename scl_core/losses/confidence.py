@@ -48,7 +48,7 @@ def soft_consistency_sum(student: Tensor, teacher: Tensor, valid: Tensor | None 
 def confident_count(probs: Tensor, threshold: float, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """How many valid pixels of `probs` [B, C, H, W] are confident, and how many are valid; both int64."""
     kept = _confident(probs, threshold, valid)
-    return kept.sum(), torch.tensor(kept.numel(), device=kept.device) if valid is None else valid.sum()
+    return kept.sum(), torch.full((), kept.numel(), device=kept.device) if valid is None else valid.sum()
 
 
 def pseudo_labels(logits: Tensor) -> tuple[Tensor, Tensor]:

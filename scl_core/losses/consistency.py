@@ -26,6 +26,6 @@ def consistency_sum(student: Tensor, teacher: Tensor, valid: Tensor | None = Non
     dtype = torch.promote_types(student.dtype, torch.float32)
     student, teacher = student.to(dtype), teacher.detach().to(dtype)
     if valid is None:
-        return mse_loss(student, teacher, reduction="sum"), torch.tensor(pixels.numel(), device=student.device)
+        return mse_loss(student, teacher, reduction="sum"), torch.full((), pixels.numel(), device=student.device)
     compared = torch.where(valid.unsqueeze(1), student, teacher)
     return mse_loss(compared, teacher, reduction="sum"), valid.sum()

@@ -36,7 +36,7 @@ def cross_pseudo_sum(
         if map_ is not None and map_.shape != pixels.shape:
             raise ValueError(f"{name} is {list(map_.shape)}, the logits are {list(logits_1.shape)}")
     total = label_loss(logits_1, labels_2, valid) + label_loss(logits_2, labels_1, valid)
-    return total, torch.tensor(pixels.numel(), device=pixels.device) if valid is None else valid.sum()
+    return total, torch.full((), pixels.numel(), device=pixels.device) if valid is None else valid.sum()
 
 
 def hard_labels(logits: Tensor) -> Tensor:

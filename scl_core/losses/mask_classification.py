@@ -77,7 +77,7 @@ def mask_losses_sum(
     """
     pictures, classes = present.nonzero(as_tuple=True)
     logits = in_float32(mask_logits[pictures, match[pictures, classes]])
-    count = torch.tensor(len(pictures), device=labels.device)
+    count = torch.full((), len(pictures), device=labels.device)
     if not len(pictures):
         return logits.sum(), logits.sum(), count
     logits = F.interpolate(logits[None], size=labels.shape[1:], mode="bilinear", align_corners=True)[0].flatten(1)

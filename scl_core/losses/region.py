@@ -328,7 +328,7 @@ def mean_of_present(values: Tensor, present: Tensor) -> Tensor:
 
 def sum_and_count(losses: Tensor) -> tuple[Tensor, Tensor]:
     """The sum over the pictures' losses [B] and their number."""
-    return losses.sum(), torch.tensor(len(losses), device=losses.device)
+    return losses.sum(), torch.full((), len(losses), device=losses.device)
 
 
 def in_float32(values: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ def sum_of_boxes(values: Tensor, box_reduction: str = "sum") -> tuple[Tensor, Te
         raise ValueError(f"box_reduction is {box_reduction!r}; it must be one of {', '.join(BOX_REDUCTIONS)}")
     pictures, boxes = values.shape
     total = values.sum() / (max(boxes, 1) if box_reduction == "mean" else 1)
-    return total, torch.tensor(pictures, device=values.device)
+    return total, torch.full((), pictures, device=values.device)
 
 
 def structured_per_box(
