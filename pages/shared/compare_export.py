@@ -50,7 +50,7 @@ def write_out(write, report: Report, pictures: dict[str, str]) -> str:
 
 
 def pick_pictures(pair: list[ev.Evaluation]) -> dict[str, str]:
-    """As many pictures for the HTML report as are asked for, as PNG data URIs by caption."""
+    """As many pictures for the HTML report as are asked for, as PNG data URIs by caption; the page lists these."""
     help = "Picture, labels and predictions side by side: the largest difference, or the worst, first."
     count = st.number_input(
         "Pictures in the HTML report", 0, MOST_PICTURES, 0, key="report_pictures", help=help, width=230
@@ -59,10 +59,12 @@ def pick_pictures(pair: list[ev.Evaluation]) -> dict[str, str]:
         return {}
     try:
         with st.spinner("Predicting the pictures of the report …"):
-            return report_pictures(pair, count)
+            found = report_pictures(pair, count)
     except (UserError, OSError) as error:
         say_why_not(error)
         return {}
+    st.text("\n".join(found))
+    return found
 
 
 def report_pictures(pair: list[ev.Evaluation], count: int) -> dict[str, str]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from scl_core.runs import RunFolder
-from tests.browser.test_app import Server, browser, end_runs, expect, no_error, page, visit  # noqa: F401
+from tests.browser.driving import expect, no_error, visit
+from tests.browser.server import Server
 
 pytestmark = pytest.mark.browser
 
@@ -26,11 +27,10 @@ def server(tmp_path_factory: pytest.TempPathFactory, chromium_path: str) -> Iter
         patch.setenv("SCL_DEMO_CONFIG", str(folder / "short.yaml"))
         server = Server(folder / "runs")
     yield server
-    server.kill()
-    end_runs(server.runs)
+    server.end()
 
 
-def test_from_the_empty_page_to_the_comparison_of_both_runs(page, server):  # noqa: F811
+def test_from_the_empty_page_to_the_comparison_of_both_runs(page, server):
     visit(page, server)
     page.get_by_role("button", name="Run the demo").click()
     expect(page.get_by_text("The demo trains")).to_be_visible()
@@ -45,7 +45,7 @@ def test_from_the_empty_page_to_the_comparison_of_both_runs(page, server):  # no
     no_error(page)
 
 
-def test_the_recorded_demo_beside_it(page, server):  # noqa: F811
+def test_the_recorded_demo_beside_it(page, server):
     (server.runs / "demo-scl").rename(server.runs.parent / "demo-scl")
     (server.runs / "demo-supervised").rename(server.runs.parent / "demo-supervised")
     visit(page, server)
