@@ -39,6 +39,15 @@ class Restored:
         """The run's data set, opened again."""
         return open_data(self.config.data)
 
+    def require_classes_of(self, source: DataSource) -> None:
+        """Raise `UserError` where the data have other classes than those that the networks were trained on."""
+        now = tuple(source.class_names)
+        if now != self.class_names:
+            raise UserError(
+                f"the data have {len(now)} classes ({', '.join(now[:3])} …), the networks of step {self.step} know "
+                f"{len(self.class_names)} ({', '.join(self.class_names[:3])} …): put back the classes of the training"
+            )
+
 
 def run_config(run_dir: str | Path, overrides: dict[str, Any] | None = None) -> RunConfig:
     """The settings that a run was started with, with dotted `overrides` on top."""
@@ -65,6 +74,19 @@ def refuse_other_method(stored: Checkpoint, method_name: str) -> None:
         )
 
 
+def fill(method: Method, stored: Checkpoint) -> None:
+    """Put a checkpoint's tensors into the networks of `method`. Raises `UserError` where they do not fit."""
+    try:
+        method.load_tensors(stored.tensors, stored.step)
+    except (RuntimeError, KeyError) as error:
+        lines = str(error).splitlines()
+        told = f"it holds no {error}" if isinstance(error, KeyError) else lines[min(1, len(lines) - 1)].strip(" \t.")
+        raise UserError(
+            f"the checkpoint of step {stored.step} does not fit the networks that config.yaml describes "
+            f"({told[:200]}): put back the settings it was trained with, or choose another run"
+        ) from error
+
+
 def restore(
     run_dir: str | Path,
     checkpoint: str | int = "last",
@@ -84,6 +106,6 @@ def restore(
     classes = tuple(stored.state["class_names"])
     fresh = replace(config, model=replace(config.model, weights=None))
     method = build_method(fresh, len(classes))
-    method.load_tensors(stored.tensors, stored.step)
+    fill(method, stored)
     palette = np.asarray(stored.state["palette"], dtype=np.uint8)
     return Restored(config, method.to(device).eval(), stored.step, classes, palette, stored.state["list_hash"])

@@ -154,7 +154,9 @@ def _load(run: str | None, own: str | None, folder: str, stamp: int) -> Loaded:
             torch.manual_seed(config.seed)
             method = build_method(config, num_classes).eval()
     else:
-        method = restore(store.run_folder(run).path, folder).method
+        restored = restore(store.run_folder(run).path, folder)
+        restored.require_classes_of(method_data.source_of(run))
+        method = restored.method
     teacher = getattr(method, "second", method.producer)
     return Loaded(method.student.float(), teacher.float(), method)
 

@@ -88,7 +88,9 @@ def stamp_of(side: Side) -> int:
 
 @st.cache_data(max_entries=48, show_spinner="Predicting …")
 def _predict_listed(side: Side, split: str, index: int, stamp: int) -> Prediction:
-    pictures = source_of(side.run).pictures(split)
+    source = source_of(side.run)
+    restored(side.run, side.step).require_classes_of(source)
+    pictures = source.pictures(split)
     size = truth.shape if (truth := truth_of(pictures, index)) is not None else pictures.image(index).shape[:2]
     return run_network(side, pictures.input(index), tuple(size))
 

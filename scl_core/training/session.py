@@ -20,7 +20,7 @@ from scl_core.methods import Method
 from scl_core.methods.structure import open_structured_teacher
 from scl_core.models.passes import Passes
 from scl_core.progress import Progress
-from scl_core.restore import build_method, refuse_other_method
+from scl_core.restore import build_method, fill, refuse_other_method
 from scl_core.runs import RunFolder, describe_environment
 from scl_core.training.alarms import Alarms
 from scl_core.training.compiling import compiling_told, refuse_compiling
@@ -194,7 +194,7 @@ def load_last(run: RunFolder, method: Method, optimizer: torch.optim.Optimizer) 
         return 0
     stored = read_checkpoint(find_checkpoint(run.path, "last"))
     refuse_other_method(stored, method.config.name)
-    method.load_tensors(stored.tensors, stored.step)
+    fill(method, stored)
     load_optimizer_tensors(optimizer, stored.tensors["optimizer"])
     method.go_on()
     return stored.step

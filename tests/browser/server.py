@@ -19,12 +19,12 @@ START_SECONDS = 120
 class Server:
     """One Streamlit server of the app for one folder of runs."""
 
-    def __init__(self, runs: Path):
+    def __init__(self, runs: Path, warm: bool = True):
         self.runs = runs
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self.start()
+        self.start(warm)
 
     def start(self, warm: bool = True) -> None:
         """Start and wait until it answers; a `warm` server has then run the app once, as after `make app`."""
