@@ -156,7 +156,7 @@ def test_an_uploaded_picture_is_predicted_and_its_prediction_saved(page, run, tr
     Image.fromarray(photo).save(file, format="PNG")
     visit(page, trained_server, f"upload?run_a={NAME}")
     expect(page.get_by_text("Choose a picture")).to_be_visible()
-    chooser = page.locator("input[type=file]")
+    chooser = page.locator("input[type=file]").first
     chooser.set_input_files({"name": "photo.png", "mimeType": "image/png", "buffer": file.getvalue()})
     expect(page.locator("figcaption")).to_have_count(2)
     restored = restore(run.path)

