@@ -64,6 +64,11 @@ class TrainConfig:
     compile: bool = setting(
         False, "Let torch's compiler make the networks' passes faster, after a first step of minutes; one process."
     )
+    shard: bool = setting(
+        False,
+        "Split weights, gradients and optimizer among the processes (fully_shard), for large networks; one process "
+        "alone trains as without.",
+    )
     evaluate_every: int = setting(
         500, "Steps between evaluations on the validation list; the last step always is one.", low=1
     )
@@ -132,6 +137,7 @@ LATER_CHANGES = (
     "train.threads",
     "train.keep_checkpoints",
     "train.collective_timeout",
+    "train.shard",
     "data.cache",
     "data.cache_mb",
 )

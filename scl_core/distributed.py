@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from scl_core.batch_norm import AllReduceBatchNorm2d, convert_batch_norm
 from scl_core.errors import UserError
+from scl_core.sharding import shard
 from scl_core.watchdog import Watchdog
 
 __all__ = [
@@ -225,12 +226,15 @@ def first_difference(name: str, first: Any, second: Any) -> tuple[str, Any, Any]
     return name, first, second
 
 
-def wrap(method: nn.Module, device: torch.device) -> nn.Module:
+def wrap(method: nn.Module, device: torch.device, split: bool = False) -> nn.Module:
     """`method` with its gradients averaged over the processes; `method` itself when alone.
 
     Weights start as rank 0's, and its buffers are sent before each step: no change where `convert_batch_norm` keeps
     them equal, and rank 0's rule for any other. Every trainable parameter must take part in every step.
+    With `split` each process holds a part of each weight: see `scl_core.sharding.shard`.
     """
     if world_size() == 1:
         return method.to(device)
+    if split:
+        return shard(method.to(device), device)
     return DistributedDataParallel(method.to(device), gradient_as_bucket_view=True)

@@ -85,5 +85,11 @@ def _copy(ours: dict[str, Tensor], theirs: dict[str, Tensor], names: Iterable[st
 
 
 def _entries(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name, each shared tensor once."""
-    return dict(chain(module.named_parameters(), module.named_buffers()))
+    """Parameters and buffers by name, each shared tensor once; of a split one this process's part."""
+    entries = chain(module.named_parameters(), module.named_buffers())
+    return {name: own_part(tensor) for name, tensor in entries}
+
+
+def own_part(tensor: Tensor) -> Tensor:
+    """This process's part of a tensor that is split among the processes (a `DTensor`); any other as it is."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from scl_core import distributed
 from scl_core.command_line import Options, print_config, print_settings_help, read_options, run_command, whole_number
@@ -21,6 +21,7 @@ from scl_core.models.passes import computing
 from scl_core.runs import RunFolder
 from scl_core.schedule import poly_learning_rate
 from scl_core.seeding import generator_for
+from scl_core.sharding import gradient_norm
 from scl_core.training.keeping import catch_up, evaluate_and_save
 from scl_core.training.optimizer import limit_gradients, set_learning_rate
 from scl_core.training.plan import Plan, read_plan
@@ -163,12 +164,6 @@ def seed_networks(session: Session, step: int) -> None:
 def weighted_sum(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
     """Eq. 1 with eq. 3: the one place where terms are weighed."""
     return sum(weights[name] * term for name, term in terms.items() if name in weights)
-
-
-def gradient_norm(module: nn.Module) -> Tensor:
-    """The Euclidean norm over all gradients."""
-    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
-    return torch.nn.utils.get_total_norm(gradients)
 
 
 def refuse_non_finite(means: dict[str, float], step: int, batch) -> None:

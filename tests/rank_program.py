@@ -13,6 +13,7 @@ from scl_core.data.sources import open_data
 from scl_core.methods import METHODS, StepDraws, base, scl
 from scl_core.methods.parts import partner_of
 from scl_core.restore import build_method
+from scl_core.sharding import gathered, gradient_norm
 from scl_core.train import weighted_sum
 from tests.methods.foreign import FOREIGN
 from tests.tiny import tiny_settings
@@ -21,6 +22,10 @@ BATCH = {"train__batch_labeled": 4, "train__batch_unlabeled": 4}
 VOID = BATCH | {"augment__scale_min": 0.3, "augment__scale_max": 0.9}
 PADDED = tiny_settings(method__num_boxes=4, method__relaxation_window=3, **VOID)
 LARGER = tiny_settings(data__height=96, data__width=128, method__num_boxes=4, **BATCH)
+
+EARLY = {"pcr": {"method.start": 0, "method.start_pixels_per_picture": 100}}  # prototypes in the first step, by rank 0
+
+SPLIT = ("scl", "unimatch", "cps", "pcr", "rc2l_pp", "rc2l")  # each reaches its networks in another way
 
 STRUCTURED = {
     "whole": {"method.structured_region": "whole"},
@@ -45,13 +50,14 @@ def mean_of_this_rank(total, count):
     return total / count.clamp(min=1)
 
 
-def one_step(world, dtype, settings) -> dict[str, torch.Tensor]:
+def one_step(world, dtype, settings, split=False) -> dict[str, torch.Tensor]:
     """Loss terms and gradients of the first step, averaged over ranks as training does."""
     config = load_config([], settings)
     source = open_data(config.data)
     torch.manual_seed(0)
     method = distributed.convert_batch_norm(build_method(config, len(source.class_names)), world.device).to(dtype)
-    model = distributed.wrap(method, world.device)
+    method.read_labeled(source.pictures("labeled"))
+    model = distributed.wrap(method, world.device, split)
     strong = method.num_strong
     loader = training_loader(
         source, config.data, config.augment, config.train, 0, world, 1, strong > 0, strong, partner_of(config.method)
@@ -60,7 +66,9 @@ def one_step(world, dtype, settings) -> dict[str, torch.Tensor]:
     terms = model(batch, StepDraws(0, 1))
     weighted_sum(terms, dict.fromkeys(terms, 1.0)).backward()
     values = {f"loss.{k}": torch.tensor(v, dtype=torch.float64) for k, v in distributed.mean_over_ranks(terms).items()}
-    return values | {f"grad.{name}": p.grad for name, p in method.named_parameters() if p.grad is not None}
+    gradients = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
+    values["norm"] = gradient_norm(model)
+    return values | {f"grad.{name}": gathered(gradient, keep=True) for name, gradient in gradients.items()}
 
 
 def main(out: Path) -> None:
@@ -68,7 +76,10 @@ def main(out: Path) -> None:
     world = distributed.start("cpu")
     results = {"float64": one_step(world, torch.float64, PADDED), "float32": one_step(world, torch.float32, LARGER)}
     for name in METHODS:
-        results[f"method-{name}"] = one_step(world, torch.float64, tiny_settings(method__name=name, **VOID))
+        settings = tiny_settings(method__name=name, **VOID) | EARLY.get(name, {})
+        results[f"method-{name}"] = one_step(world, torch.float64, settings)
+        if name in SPLIT:
+            results[f"split-{name}"] = one_step(world, torch.float64, settings, split=True)
     for name, settings in STRUCTURED.items():
         results[f"structured-{name}"] = one_step(world, torch.float64, PADDED | settings)
     for module in (base, scl):

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     {"errors", "settings"},
     {"allocator", "comparison", "cutmix", "ema", "losses", "metrics", "schedule", "seeding", "storage"},
-    {"batch_norm", "config_files", "progress", "protocol", "structured_form", "watchdog"},
+    {"batch_norm", "config_files", "progress", "protocol", "sharding", "structured_form", "watchdog"},
     {"checkpoint", "distributed", "runs"},
     {"models", "data", "launch"},
     {"probe", "inference", "jobs"},

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from scl_core.command_line import run_command
+from scl_core.evaluate import main as evaluate
 from scl_core.methods import METHODS
+from scl_core.runs import RunFolder
 from scl_core.train import main as train
 from tests.conftest import ROOT
-from tests.rank_program import STRUCTURED
+from tests.rank_program import SPLIT, STRUCTURED
 from tests.tiny import (
     assert_bitwise_equal,
     checkpoint_tensors,
@@ -35,7 +38,7 @@ def steps(tmp_path_factory):
     for ranks in (1, 2):
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
         argv = [*launcher, "-m", "tests.rank_program", str(out)]
-        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr
     return {file.stem: load_file(file) for file in out.glob("*.safetensors")}
 
@@ -59,6 +62,12 @@ def test_loss_and_gradients_are_those_of_one_process(steps):
 def test_every_method_is_one_on_two_ranks(steps, method):
     for prefix in ("loss.", "grad."):
         assert relative_difference(steps[f"method-{method}-1"], steps[f"method-{method}-2"], prefix) < 1e-6
+
+
+@pytest.mark.parametrize("method", SPLIT)
+def test_the_methods_are_one_with_weights_split_among_two_ranks(steps, method):
+    for prefix in ("loss.", "grad.", "norm"):
+        assert relative_difference(steps[f"method-{method}-1"], steps[f"split-{method}-2"], prefix) < 1e-6
 
 
 @pytest.mark.parametrize("name", STRUCTURED)
@@ -107,6 +116,52 @@ def test_two_ranks_resumed_equal_uninterrupted_bitwise(two_ranks, tmp_path):
     assert run_command(train, ["--resume", str(run), "--processes", "2"]) == 0
     assert_bitwise_equal(checkpoint_tensors(run, 6), checkpoint_tensors(two_ranks, 6))
     assert without_times(metrics(run)) == without_times(metrics(two_ranks))
+
+
+@pytest.fixture(scope="module")
+def split_run(tmp_path_factory):
+    """The first half of the run, with the weights split among two ranks."""
+    run = tmp_path_factory.mktemp("split") / "run"
+    options = tiny_options(run, train__stop_at=3, train__shard="true")
+    assert run_command(train, [*options, "--processes", "2"]) == 0
+    return run
+
+
+def assert_ended_alike(run, other):
+    """The same losses, and student and teacher after the last step, but for the rounding of float32."""
+    losses, expected = ([row["loss"] for row in metrics(path)] for path in (run, other))
+    assert losses == pytest.approx(expected, rel=1e-4)
+    ours, theirs = checkpoint_tensors(run, 6), checkpoint_tensors(other, 6)
+    assert ours.keys() == theirs.keys()
+    for network in ("student:", "teacher:"):
+        assert relative_difference(theirs, ours, network) < 1e-5
+
+
+def test_split_weights_are_saved_whole_and_resumed_split(two_ranks, split_run, tmp_path):
+    run = shutil.copytree(split_run, tmp_path / "run")
+    assert run_command(train, ["--resume", str(run), "--processes", "2"]) == 0
+    assert "split among 2 processes" in (run / "log.txt").read_text()
+    assert_ended_alike(run, two_ranks)
+
+
+def test_a_run_with_split_weights_goes_on_in_one_process_and_is_scored(two_ranks, split_run, tmp_path):
+    run = shutil.copytree(split_run, tmp_path / "run")
+    before = {row["network"]: row["mean_iou"] for row in RunFolder(run).evaluations() if row["step"] == 3}
+    assert run_command(evaluate, [str(run), "--device", "cpu"]) == 0
+    after = {row["network"]: row["mean_iou"] for row in RunFolder(run).evaluations()[-2:]}
+    assert after == pytest.approx(before, abs=1e-6)
+    assert run_command(train, ["--resume", str(run), "--train.threads", "1"]) == 0
+    assert "one process holds everything" in (run / "log.txt").read_text()
+    assert_ended_alike(run, two_ranks)
+
+
+@pytest.mark.parametrize("setting", ["train__accumulate", "train__gradient_terms_every"])
+def test_what_needs_whole_weights_is_refused_in_one_line(tmp_path, capsys, setting):
+    options = tiny_options(tmp_path / "run", train__shard="true", **{setting: 2})
+    assert run_command(train, [*options, "--processes", "2"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "train.shard" in said and "set one of them back" in said and "\n" not in said
+    assert not (tmp_path / "run").exists()
 
 
 def test_sigterm_stops_both_ranks_on_one_step(tmp_path):

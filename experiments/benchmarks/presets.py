@@ -24,8 +24,9 @@ from scl_core.data.scenes import CLASS_NAMES as SCENES
 from scl_core.data.voc import CLASS_NAMES as VOC
 from scl_core.methods import Method, StepDraws
 from scl_core.restore import build_method
-from scl_core.training.forecast import SMALL_SIDES, SMALL_STEP, blank_batch, forecast_method, part_of_batch, shrinking
+from scl_core.training.forecast import forecast_method
 from scl_core.training.optimizer import build_optimizer
+from scl_core.training.small_steps import SMALL_SIDES, SMALL_STEP, blank_batch, part_of_batch, shrinking
 
 PRESETS = Path(__file__).resolve().parent.parent
 CLASSES = {"scenes": len(SCENES), "camvid": 11, "voc": len(VOC), "cityscapes": len(CITYSCAPES)}

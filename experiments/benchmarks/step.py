@@ -28,7 +28,8 @@ from scl_core.methods import METHODS, StepDraws
 from scl_core.methods.parts import partner_of
 from scl_core.models import SegmenterOutput, passes
 from scl_core.restore import build_method
-from scl_core.train import gradient_norm, weighted_sum
+from scl_core.sharding import gradient_norm
+from scl_core.train import weighted_sum
 from scl_core.training.forecast import forecast_method
 from scl_core.training.optimizer import build_optimizer
 from scl_core.training.session import passes_of

@@ -1,4 +1,4 @@
-"""What a run will need, told before it starts: memory from small steps that are watched, time from earlier runs."""
+"""What a run will need, told before it starts: memory and time from small steps, or the time of an earlier run."""
 
 import json
 
@@ -12,6 +12,9 @@ from scl_core.config import RunConfig, flatten, to_dict
 from scl_core.errors import UserError
 from scl_core.training.forecast import forecast, size
 
+ON_TOP = (
+    "Reading pictures, exchange between processes and evaluations come on top; a run of this kind will tell it exactly."
+)
 SAME_PACE = (
     "data.",
     "model.",
@@ -25,15 +28,18 @@ SAME_PACE = (
 )
 
 
-@st.cache_data(max_entries=16, show_spinner="Watching a small step …")
-def _memory(settings: str, processes: int, _config: RunConfig) -> tuple[int, str]:
-    found = forecast(_config, processes=processes)
-    return found.peak, str(found)
+@st.cache_data(max_entries=16, show_spinner="Taking small steps …")
+def _needs(settings: str, processes: int, timed: bool, _config: RunConfig) -> tuple[int, str, float | None]:
+    found = forecast(_config, processes=processes, timed=timed)
+    return found.peak, str(found), found.seconds
 
 
-def memory(config: RunConfig, processes: int) -> tuple[int, str]:
-    """Bytes of one process at the peak of a step, and what they are made of. Raises `UserError`."""
-    return _memory(json.dumps(to_dict(config), default=str), processes, config)
+def needs_of(config: RunConfig, processes: int, timed: bool) -> tuple[int, str, float | None]:
+    """Bytes of one process at the peak of a step, what they are made of, and if `timed` the seconds of a step.
+
+    Raises `UserError`.
+    """
+    return _needs(json.dumps(to_dict(config), default=str), processes, timed, config)
 
 
 def paced_like(config: RunConfig, processes: int) -> tuple[str, float] | None:
@@ -68,16 +74,18 @@ def show(config: RunConfig, processes: int) -> None:
     if not st.toggle("Forecast memory and time", key="forecast", help="Takes some seconds at each change."):
         return
     needs, takes = st.columns(2)
+    earlier, seconds = paced_like(config, processes), None
     try:
-        peak, parts = memory(config, processes)
+        peak, parts, seconds = needs_of(config, processes, timed=earlier is None)
         needs.metric("Memory of one process", size(peak), help=parts)
     except (UserError, OSError, RuntimeError) as error:
         with needs:
             say_problem("The memory cannot be told:", error, warning=True)
-    found = paced_like(config, processes)
-    if found is None:
+    if earlier is not None:
+        told = f"{earlier[1]:.2f} s a step, as in {plain_name(earlier[0])}; evaluations come on top."
+        takes.metric("Time", duration(earlier[1] * config.train.steps), help=told)
+    elif seconds is not None:
+        told = f"{seconds:.2f} s a step, from small steps of noise timed here just now. {ON_TOP}"
+        takes.metric("Time, roughly", duration(seconds * config.train.steps), help=told)
+    else:
         takes.info("No earlier run here had this data, network, method and batch: its first steps will tell the time.")
-        return
-    name, seconds = found
-    help = f"{seconds:.2f} s a step, as in {plain_name(name)}; evaluations come on top."
-    takes.metric("Time", duration(seconds * config.train.steps), help=help)

@@ -33,6 +33,7 @@ from scl_core.models.weights import split_beside, with_beside
 from scl_core.models.wide_head import WideHeadSegmenter
 from scl_core.probe import Probe, probe_pair
 from scl_core.settings import setting
+from scl_core.sharding import whole
 from scl_core.structured_form import Seen
 
 PROTOTYPES = "prototypes"
@@ -175,7 +176,8 @@ class Pcr(Method):
             logits, _, auxiliary = self.learning_pass(batch.images, batch, draws)
             return self.labeled_terms(logits, auxiliary, batch.labels)
         if not self.prototypes.any():
-            self.prototypes.copy_(from_main(self.first_prototypes(batch, draws) if rank() == 0 else None))
+            with whole(self.student):  # which rank 0 runs without the others
+                self.prototypes.copy_(from_main(self.first_prototypes(batch, draws) if rank() == 0 else None))
         unlabeled = self.unlabeled(batch, draws)
         self.note_targets(draws.step, unlabeled.seen.probs, unlabeled.valid)
         count = len(batch.images)

@@ -48,6 +48,8 @@ class AtrousPyramid(nn.Module):
     would depend on the process that makes it.
     """
 
+    gathered_alone = True  # see `scl_core.sharding.shard`
+
     def __init__(
         self, in_channels: int, channels: int, output_stride: int, one_picture: bool, plain_projections: bool = False
     ):

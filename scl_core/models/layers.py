@@ -18,6 +18,7 @@ class RecomputedBlock(nn.Module):
     """
 
     recompute = False
+    gathered_alone = True  # see `scl_core.sharding.shard`
 
     def forward(self, x: Tensor) -> Tensor:
         if not (self.recompute and torch.is_grad_enabled()):

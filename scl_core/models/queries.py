@@ -100,6 +100,8 @@ class PixelDecoder(nn.Module):
 class DecoderLayer(nn.Module):
     """Queries look at each other, then at the picture, then each goes through two linear layers."""
 
+    gathered_alone = True  # see `scl_core.sharding.shard`
+
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))

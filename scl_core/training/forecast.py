@@ -1,11 +1,10 @@
-"""What a training step will need of memory, told before the first one: small steps are watched, and extrapolated."""
+"""What a training step will need, told before the first one: small steps are watched or timed, and extrapolated."""
 
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from math import gcd
 
 import torch
 from torch import Tensor, nn
@@ -13,22 +12,22 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from scl_core.config import RunConfig
-from scl_core.data.batch import Batch, Views
 from scl_core.data.loaders import crop_size
 from scl_core.data.sources import DataSource, open_data
 from scl_core.methods import Method, StepDraws
 from scl_core.methods.structure import open_structured_teacher
 from scl_core.models.passes import Passes, computing
 from scl_core.restore import build_method
+from scl_core.sharding import gathered_bytes
+from scl_core.training.small_steps import blank_batch, from_small_steps, part_of_batch, prepared
+from scl_core.training.step_time import step_seconds
 
-SMALL_SIDES = (96, 128)  # of the crops that are tried; on smaller ones the weights' own temporaries count for more
-SMALL_STEP = 1 << 17  # pixels of a step that is tried as it is
 OPTIMIZER_COPIES = {"sgd": 1, "adamw": 2}
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Bytes that one process will have allocated at the peak of a step; `seconds` a step takes is not known."""
+    """Bytes that one process will have allocated at the peak of a step; `seconds` that it takes, where asked for."""
 
     weights: int  # of every network, teachers and statistics included
     optimizer: int
@@ -46,15 +45,17 @@ class Forecast:
         return f"about {size(self.peak)} a process ({parts})"
 
 
-def forecast(config: RunConfig, source: DataSource | None = None, processes: int = 1) -> Forecast:
+def forecast(config: RunConfig, source: DataSource | None = None, processes: int = 1, timed: bool = False) -> Forecast:
     """The memory of one process of a training with these settings, without training; a second or two.
 
     `source` is the opened data set, if it is at hand. The same on every device: kernels' own workspace is not seen.
+    With `timed` also the seconds of a step, which takes some more: see `scl_core.training.step_time`.
     """
     source = source or open_data(config.data)
     with torch.random.fork_rng([]):
         method = build_method(replace(config, model=replace(config.model, weights=None)), len(source.class_names))
-        return forecast_method(method, config, source, processes)
+        found = forecast_method(method, config, source, processes)
+        return replace(found, seconds=step_seconds(method, config, source, processes)) if timed else found
 
 
 def forecast_method(method: Method, config: RunConfig, source: DataSource, processes: int) -> Forecast:
@@ -66,47 +67,24 @@ def forecast_method(method: Method, config: RunConfig, source: DataSource, proce
         crop = crop_size(config.augment, config.data, source.pictures("labeled"))
         activations = activation_bytes(tried, config, pictures, crop, len(source.class_names))
     gradients = nbytes(p for p in tried.parameters() if p.requires_grad)
-    networks = [tried] if foreign is None else [tried, foreign]
-    weights = sum(nbytes([*network.parameters(), *network.buffers()]) for network in networks)
+    weights, split = nbytes([*tried.parameters(), *tried.buffers()]), processes if config.train.shard else 1
     copies = OPTIMIZER_COPIES[config.train.optimizer] if config.train.optimizer != "sgd" or config.train.momentum else 0
-    return Forecast(weights, copies * gradients, gradients, activations)
+    if split > 1:
+        weights = weights // split + gathered_bytes(tried)
+    if foreign is not None:  # which every process has whole
+        weights += nbytes([*foreign.parameters(), *foreign.buffers()])
+    return Forecast(weights, copies * gradients // split, gradients // split, activations)
 
 
 def activation_bytes(
     method: Method, config: RunConfig, pictures: tuple[int, int], crop: tuple[int, int], num_classes: int
 ) -> int:
-    """The peak of a step beside weights, optimizer and gradients: tried whole where it is small, else a line to it."""
-    pixels = crop[0] * crop[1]
-    if pixels * sum(pictures) <= SMALL_STEP:
-        return watched_step(method, config, pictures, crop, num_classes)
-    shrink = shrinking(*pictures, config.train.accumulate)
-    few = tuple(number // shrink for number in pictures)
-    peaks = [watched_step(method, config, few, (side, side), num_classes) for side in SMALL_SIDES]
-    first, second = (side * side for side in SMALL_SIDES)
-    slope = max(0.0, (peaks[1] - peaks[0]) / (second - first))
-    return round(peaks[1] + slope * (pixels * shrink - second))
+    """The peak of a step beside weights, optimizer and gradients."""
 
+    def peak(few: tuple[int, int], small: tuple[int, int]) -> int:
+        return watched_step(method, config, few, small, num_classes)
 
-def part_of_batch(train, processes: int, mixes: bool) -> tuple[int, int]:
-    """Labeled and unlabeled pictures of one process."""
-    return max(1, train.batch_labeled // processes), max(1, train.batch_unlabeled // processes) if mixes else 0
-
-
-def shrinking(labeled: int, unlabeled: int, accumulate: int) -> int:
-    """By what the pictures can be divided so that every micro batch keeps two of each kind, in the same proportion."""
-    common = gcd(labeled, unlabeled) if unlabeled else labeled
-    smallest = min(labeled, unlabeled) if unlabeled else labeled
-    divisors = (d for d in range(common, 0, -1) if common % d == 0)
-    fits = (d for d in divisors if smallest // d >= 2 * accumulate and smallest // d % accumulate == 0)
-    return next(fits, 1)
-
-
-def prepared(method: Method) -> Method:
-    """As in a late step: with prototypes, where there are any, so that no labeled picture is read for them."""
-    for name, buffer in method.named_buffers():
-        if name == "prototypes":
-            buffer.normal_()
-    return method.train()
+    return round(from_small_steps(peak, pictures, crop, config.train.accumulate))
 
 
 def watched_step(
@@ -122,20 +100,6 @@ def watched_step(
         sum(weights[name] * term for name, term in terms.items() if name in weights).backward()
     method.zero_grad(set_to_none=True)
     return memory.peak
-
-
-def blank_batch(labeled: int, unlabeled: int, crop: tuple[int, int], num_classes: int, num_strong: int) -> Batch:
-    """Noise of the shape of a batch."""
-    labels = torch.randint(num_classes, (labeled, *crop))
-    views = [noise_views(unlabeled, crop, num_strong) if unlabeled else None for _ in range(2)]
-    images = torch.randn(labeled, 3, *crop)
-    return Batch(images, labels, ("",) * labeled, *views, tuple(range(unlabeled)), tuple(range(labeled)))
-
-
-def noise_views(count: int, crop: tuple[int, int], num_strong: int) -> Views:
-    """Noise of the shape of one side of the unlabeled pairs, all of it valid."""
-    weak, *strong = (torch.randn(count, 3, *crop) for _ in range(1 + num_strong))
-    return Views(weak, tuple(strong), torch.ones(count, *crop, dtype=torch.bool), ("",) * count)
 
 
 class LiveBytes(TorchDispatchMode):

@@ -1,11 +1,13 @@
 """What a training keeps between steps: scores on the validation list, previews, checkpoints."""
 
 import torch
+from torch import Tensor
 
 from scl_core import distributed
 from scl_core.checkpoint import save_checkpoint, update_best
 from scl_core.evaluate import evaluate_network, protocol_words
 from scl_core.inference import predict_classes, save_class_map
+from scl_core.sharding import whole, whole_tensors
 from scl_core.training.optimizer import optimizer_tensors
 from scl_core.training.recalibration import recalibrated
 from scl_core.training.session import Session
@@ -67,6 +69,12 @@ def keep(session: Session, step: int, saves: bool, evaluates: bool) -> bool:
 def evaluate(session: Session, step: int) -> tuple[float, str]:
     """Score every network on the validation list; returns the score and name of the one that counts."""
     session.recorder.flush()
+    with whole(session.method):  # the processes have unequal numbers of pictures
+        return evaluate_networks(session, step)
+
+
+def evaluate_networks(session: Session, step: int) -> tuple[float, str]:
+    """The same while every process has all weights."""
     pictures, scores = session.source.lists["val"], {}
     classes = session.source.class_names
 
@@ -105,14 +113,15 @@ def write_previews(session: Session, step: int) -> None:
 def save(session: Session, step: int) -> None:
     """Commit a checkpoint of everything that the next step needs; rank 0 writes, the others wait."""
     session.recorder.flush()
+    tensors = session.method.tensors() | {"optimizer": optimizer_tensors(session.optimizer)}
+    tensors = whole_tensors(tensors, keep=session.world.is_main)
     if session.world.is_main:
-        commit(session, step)
+        commit(session, step, tensors)
     distributed.barrier()
 
 
-def commit(session: Session, step: int) -> None:
+def commit(session: Session, step: int, tensors: dict[str, dict[str, Tensor]]) -> None:
     """Write the checkpoint."""
-    tensors = session.method.tensors() | {"optimizer": optimizer_tensors(session.optimizer)}
     state = {
         "step": step,
         "method": session.config.method.name,

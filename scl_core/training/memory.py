@@ -29,7 +29,8 @@ def fitting_forecast(method: Method, config: RunConfig, source: DataSource, worl
     limit = memory_limit(world.device)
     if found.peak <= limit:
         return found
-    for parts in range(2, config.train.batch_labeled // (2 * world.size) + 1):  # two pictures for batch norm
+    most = 1 if config.train.shard else config.train.batch_labeled // (2 * world.size)  # two pictures for batch norm
+    for parts in range(2, most + 1):
         if divides(config, world.size * parts):
             cut = replace(config, train=replace(config.train, accumulate=parts))
             if forecast_method(method, cut, source, world.size).peak <= limit:

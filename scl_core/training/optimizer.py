@@ -8,7 +8,9 @@ from torch.optim import Optimizer
 
 from scl_core.errors import UserError
 from scl_core.models.twin import ENCODER_NAMES
+from scl_core.sharding import is_split, own_part, split_like
 
+TINY = 1e-6  # as in `torch.nn.utils.clip_grad_norm_`
 SHARE = "share"  # of a group: its learning rate as a share of the step's
 
 
@@ -55,10 +57,11 @@ def build_optimizer(module: nn.Module, train) -> torch.optim.Optimizer:
             )
         slow = [group | {SHARE: train.encoder_rate} for group in decayed_and_not(of_encoder, train)]
         groups = [*slow, *decayed_and_not(others, train)]
+    fused = not any(map(is_split, trainable.values()))  # split tensors have no fused kernels
     if train.optimizer == "adamw":
-        optimizer = AdamW(groups, lr=train.learning_rate, betas=(train.momentum, 0.999), fused=True)
+        optimizer = AdamW(groups, lr=train.learning_rate, betas=(train.momentum, 0.999), fused=fused)
     else:
-        optimizer = SGD(groups, lr=train.learning_rate, momentum=train.momentum, fused=True)
+        optimizer = SGD(groups, lr=train.learning_rate, momentum=train.momentum, fused=fused)
     set_learning_rate(optimizer, train.learning_rate)
     return optimizer
 
@@ -92,11 +95,12 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave."""
+    """Put back what `optimizer_tensors` gave, as one process alone would have it."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = tensor
+        state.setdefault(int(index), {})[name] = split_like(tensor, parameters[int(index)])
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
@@ -111,4 +115,5 @@ def limit_gradients(optimizer: torch.optim.Optimizer, norm: Tensor, most: float 
     if most is None:
         return
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    torch.nn.utils.clip_grads_with_norm_(parameters, most, norm)
+    gradients = [own_part(parameter.grad) for parameter in parameters if parameter.grad is not None]
+    torch._foreach_mul_(gradients, (most / (norm + TINY)).clamp(max=1.0))

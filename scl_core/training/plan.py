@@ -92,6 +92,7 @@ def read_plan(options: Options) -> Plan:
         return resume_plan(options, existing_folder(options.own["resume"], "run folder"))
     config = options.config()
     check_stop(config)
+    check_shard(config)
     if restarted := restarted_run(config):
         return restarted
     if "data.name" not in {entry.key for entry in options.entries()} and config.data.name != "scenes":
@@ -142,6 +143,7 @@ def resume_plan(options: Options, run_dir: Path) -> Plan:
     origin = str(run_dir / "config.yaml")
     config = build_config([Given(key, as_text(value), origin) for key, value in stored.items()] + options.given)
     check_stop(config)
+    check_shard(config)
     stands_at = (run.last() or {"step": 0})["step"]
     if config.train.steps < stands_at:
         raise UserError(f"train.steps {config.train.steps} is before step {stands_at}, where the run stands")
@@ -165,3 +167,18 @@ def check_stop(config: RunConfig) -> None:
     train = config.train
     if train.stop_at is not None and train.stop_at > train.steps:
         raise UserError(f"train.stop_at {train.stop_at} is after the last step, train.steps {train.steps}")
+
+
+def check_shard(config: RunConfig) -> None:
+    """Refuse what needs the whole weights where they are split. Raises `UserError`."""
+    train = config.train
+    if train.shard and train.accumulate > 1:
+        raise UserError(
+            f"train.shard and train.accumulate {train.accumulate}: micro batches compute a network again when its "
+            "weights are split: set one of them back, or take model.checkpoint_activations to save memory"
+        )
+    if train.shard and train.gradient_terms_every:
+        raise UserError(
+            f"train.gradient_terms_every {train.gradient_terms_every} reads gradients of whole weights, and "
+            "train.shard splits them: set one of them back"
+        )

@@ -20,6 +20,7 @@ from scl_core.data.loaders import crop_size
 from scl_core.data.pictures import DataSource
 from scl_core.data.sampling import rank_positions
 from scl_core.seeding import generator_for, permutation
+from scl_core.sharding import whole
 
 if TYPE_CHECKING:
     from scl_core.training.session import Session
@@ -35,7 +36,8 @@ def recalibrated(session: "Session") -> Iterator[None]:
     if not method.recalibrates:
         yield
         return
-    recalibrate(method.teacher.model, calibration_batches(session))
+    with whole(method):
+        recalibrate(method.teacher.model, calibration_batches(session))
     try:
         yield
     finally:

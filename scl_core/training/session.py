@@ -9,7 +9,7 @@ from torch import nn
 
 from scl_core import distributed
 from scl_core.allocator import keep_freed_memory
-from scl_core.checkpoint import find_checkpoint, read_checkpoint, sweep
+from scl_core.checkpoint import Checkpoint, find_checkpoint, read_checkpoint, sweep
 from scl_core.config import RunConfig, flatten, to_dict
 from scl_core.data.leaks import leak_words
 from scl_core.data.memory import memory_words
@@ -29,6 +29,7 @@ from scl_core.training.memory import fitting_forecast
 from scl_core.training.optimizer import build_optimizer, load_optimizer_tensors
 from scl_core.training.plan import Plan
 from scl_core.training.recorder import Recorder
+from scl_core.training.step_time import threads_of
 from scl_core.training.stopping import StopRequest
 
 SHOWN_LISTS = ("labeled", "unlabeled", "val", "test")
@@ -85,9 +86,13 @@ def prepare(plan: Plan, world: World, stack: ExitStack) -> Session:
     memory = fitting_forecast(method, config, source, world)
     method = distributed.convert_batch_norm(method.to(world.device), world.device)
     method.read_labeled(source.pictures("labeled"))
-    optimizer = build_optimizer(method, config.train)
     run = open_run(plan, world, source, stack)
-    first_step = 1 + (load_last(run, method, optimizer) if plan.resumed else 0)
+    stored = load_last(run, method) if plan.resumed else None
+    model = distributed.wrap(method, world.device, config.train.shard)
+    optimizer = build_optimizer(method, config.train)
+    if stored is not None:
+        load_optimizer_tensors(optimizer, stored.tensors["optimizer"])
+    first_step = 1 + (stored.step if stored is not None else 0)
     if world.is_main:
         run.begin(first_step - 1, config.train.steps)
     progress = Progress(config.train.steps, first_step - 1, run.path / "log.txt", quiet=not world.is_main)
@@ -97,16 +102,24 @@ def prepare(plan: Plan, world: World, stack: ExitStack) -> Session:
         progress.say(leak)
     if memory is not None:
         progress.say(f"memory of a step: {memory}")
+    if config.train.shard:
+        progress.say(sharding_words(world.size))
     if config.train.compile:
         stack.enter_context(compiling_told(progress))
     images = config.train.batch_labeled + (config.train.batch_unlabeled if method.num_strong else 0)
     recorder = Recorder(run, progress, config.train.log_every, images, world.is_main)
     alarms = Alarms(run, progress, config.train.steps, unlabeled_from(method)) if world.is_main else None
     gauges = Gauges(method, config.train, source.class_names, alarms)
-    model = distributed.wrap(method, world.device)
     return Session(
         config, world, run, source, method, model, optimizer, recorder, progress, gauges, alarms, passes, first_step
     )
+
+
+def sharding_words(processes: int) -> str:
+    """What `train.shard` does here."""
+    if processes == 1:
+        return "train.shard: one process holds everything, as without it"
+    return f"train.shard: weights, gradients and optimizer are split among {processes} processes"
 
 
 def unlabeled_from(method: Method) -> int:
@@ -124,7 +137,7 @@ def set_up_torch(config: RunConfig, world: World) -> None:
     """Threads, determinism and the seed of the first weights."""
     ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     keep_freed_memory()
-    torch.set_num_threads(config.train.threads or max(1, usable_cores() // ranks_here))
+    torch.set_num_threads(threads_of(config.train, ranks_here))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what CUDA's deterministic products ask for
     # the same as use_deterministic_algorithms(..., warn_only=True), which also imports the compiler: seconds
     torch.set_deterministic_debug_mode("warn" if config.train.deterministic else "default")
@@ -142,11 +155,6 @@ def passes_of(train, device: torch.device) -> Passes:
         raise UserError(f"train.precision bf16: {torch.cuda.get_device_name(device)} has none: use float32 or auto")
     takes_bf16 = train.precision == "bf16" or (train.precision == "auto" and device.type == "cuda" and has_bf16)
     return Passes(torch.bfloat16 if takes_bf16 else None, train.accumulate, train.compile)
-
-
-def usable_cores() -> int:
-    """The cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def open_run(plan: Plan, world: World, source: DataSource, stack: ExitStack) -> RunFolder:
@@ -188,13 +196,12 @@ def tell_differences(before: dict, now: dict) -> None:
         print(f"resumed, but not bitwise the run that never stopped: {', '.join(changed)}", flush=True)
 
 
-def load_last(run: RunFolder, method: Method, optimizer: torch.optim.Optimizer) -> int:
-    """Put back the last whole checkpoint; returns its step, 0 for a run that ended before its first checkpoint."""
+def load_last(run: RunFolder, method: Method) -> Checkpoint | None:
+    """Put the last whole checkpoint's networks back; returns it, None where a run ended before its first one."""
     if not run.checkpoints():
-        return 0
+        return None
     stored = read_checkpoint(find_checkpoint(run.path, "last"))
     refuse_other_method(stored, method.config.name)
     fill(method, stored)
-    load_optimizer_tensors(optimizer, stored.tensors["optimizer"])
     method.go_on()
-    return stored.step
+    return stored

@@ -1,5 +1,7 @@
 """The memory forecast against what torch's allocator counts in a real step."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -18,6 +20,7 @@ from scl_core.train import weighted_sum
 from scl_core.training import forecast as forecasts
 from scl_core.training import memory
 from scl_core.training.optimizer import build_optimizer
+from scl_core.training.small_steps import from_small_steps
 from tests.conftest import ROOT
 from tests.tiny import tiny_options
 
@@ -97,3 +100,32 @@ def test_forecast_draws_nothing_and_changes_nothing(tmp_path):
     forecasts.forecast_method(method, config, source, 1)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(tensor, before[name]) for name, tensor in method.state_dict().items())
+
+
+def test_split_weights_take_their_share_and_what_is_gathered_at_once():
+    settings = {"data.height": 32, "data.width": 48, "data.unlabeled": 4, "model.decoder_channels": 8}
+    found = {
+        (split, processes): forecasts.forecast(load_config([], settings | {"train.shard": split}), processes=processes)
+        for split in ("false", "true")
+        for processes in (1, 2)
+    }
+    plain, split = found["false", 2], found["true", 2]
+    assert found["true", 1] == found["false", 1]
+    assert split.optimizer == plain.optimizer // 2 and split.gradients == plain.gradients // 2
+    assert plain.weights // 2 < split.weights < plain.weights
+
+
+def test_the_time_of_a_step_is_asked_for():
+    config = load_config([], {"data.height": 32, "data.width": 48, "data.unlabeled": 4, "model.width": 0.25})
+    threads = torch.get_num_threads()
+    found = forecasts.forecast(config, timed=True)
+    assert found.seconds > 0 and torch.get_num_threads() == threads
+    assert forecasts.forecast(config) == replace(found, seconds=None)
+
+
+@pytest.mark.parametrize(("pictures", "crop"), [((2, 2), (64, 64)), ((8, 8), (512, 256)), ((4, 0), (720, 960))])
+def test_what_grows_with_the_pixels_is_found_from_small_steps(pictures, crop):
+    def cost(few, size):
+        return 7.0 + 3e-6 * sum(few) * size[0] * size[1]
+
+    assert from_small_steps(cost, pictures, crop, accumulate=1) == pytest.approx(cost(pictures, crop))
