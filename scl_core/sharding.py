@@ -50,21 +50,20 @@ def sharded_parts(module: nn.Module) -> list:
 
 @contextmanager
 def whole(module: nn.Module) -> Iterator[None]:
-    """Every weight of `module` in every process while inside, so that one may run or copy a network without the others.
+    """Every weight of `module` in every process while inside, so that one may run a network without the others.
 
-    Every process enters and leaves. Nothing happens to a module that is not split. State dicts are not taken inside.
+    Every process enters and leaves. Nothing happens to a module that is not split. State dicts are not taken inside, nor copies.
     """
     parts = sharded_parts(module)
-    kept = [(type(part), part._forward_pre_hooks, part._forward_hooks) for part in parts]
+    hooks = [(part._forward_pre_hooks, part._forward_hooks) for part in parts]
     for part in parts:
         part.unshard()
         part._forward_pre_hooks, part._forward_hooks = OrderedDict(), OrderedDict()  # those that gather and count calls
-        part.__class__ = type(part).__bases__[1]  # as before `fully_shard`, whose class cannot be copied
     try:
         yield
     finally:
-        for part, (split_class, before, after) in zip(parts, kept, strict=True):
-            part.__class__, part._forward_pre_hooks, part._forward_hooks = split_class, before, after
+        for part, kept in zip(parts, hooks, strict=True):
+            part._forward_pre_hooks, part._forward_hooks = kept
             part.reshard()
 
 

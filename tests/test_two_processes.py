@@ -149,7 +149,7 @@ def test_a_run_with_split_weights_goes_on_in_one_process_and_is_scored(two_ranks
     before = {row["network"]: row["mean_iou"] for row in RunFolder(run).evaluations() if row["step"] == 3}
     assert run_command(evaluate, [str(run), "--device", "cpu"]) == 0
     after = {row["network"]: row["mean_iou"] for row in RunFolder(run).evaluations()[-2:]}
-    assert after == pytest.approx(before, abs=1e-6)
+    assert after == pytest.approx(before, abs=1e-3)
     assert run_command(train, ["--resume", str(run), "--train.threads", "1"]) == 0
     assert "one process holds everything" in (run / "log.txt").read_text()
     assert_ended_alike(run, two_ranks)

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from scl_core.models.user_module import UserSegmenter
+from scl_core.sharding import sharded_parts
 
 
 @torch.no_grad()
@@ -14,9 +15,10 @@ def folded(network: nn.Module) -> nn.Module:
     """A copy in eval mode whose batch norms are part of the convolutions before them; the network itself is left.
 
     Only neighbours within an `nn.Sequential` are joined. The weights' channels lie together, as CPUs want them. A
-    network of the user's own is returned as it is: nobody knows what it asks of its parts.
+    network of the user's own is returned as it is: nobody knows what it asks of its parts. So is one whose weights are
+    split among the processes, which cannot be copied.
     """
-    if any(isinstance(part, UserSegmenter) for part in network.modules()):
+    if any(isinstance(part, UserSegmenter) for part in network.modules()) or sharded_parts(network):
         return network
     copied = copy.deepcopy(network).eval().requires_grad_(False)
     for chain in [part for part in copied.modules() if isinstance(part, nn.Sequential)]:
