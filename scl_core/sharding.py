@@ -52,7 +52,8 @@ def sharded_parts(module: nn.Module) -> list:
 def whole(module: nn.Module) -> Iterator[None]:
     """Every weight of `module` in every process while inside, so that one may run a network without the others.
 
-    Every process enters and leaves. Nothing happens to a module that is not split. State dicts are not taken inside, nor copies.
+    Every process enters and leaves. Nothing happens to a module that is not split. No state dict is taken inside,
+    and no copy.
     """
     parts = sharded_parts(module)
     hooks = [(part._forward_pre_hooks, part._forward_hooks) for part in parts]
