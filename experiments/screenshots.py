@@ -56,6 +56,11 @@ def prepare() -> Path:
     return PREPARED
 
 
+def named_briefly(folder: Path) -> Path:
+    """The folder as the app is told it: below the project without the machine's own folders, which no reader has."""
+    return folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -122,9 +127,9 @@ def save_small(content: bytes, file: Path) -> None:
 
 def main(runs_root: str | None = None, *only: str) -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
-    root = Path(runs_root).resolve() if runs_root else prepare()
+    root = named_briefly(Path(runs_root).resolve() if runs_root else prepare())
     views = {name: view for name, view in VIEWS.items() if name in (only or VIEWS)}
-    if not (root / "scenes-rc2l").is_dir():
+    if not (ROOT / root / "scenes-rc2l").is_dir():
         views.pop("others", None)
     port = free_port()
     server = start_app(root, port)

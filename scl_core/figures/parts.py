@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from scl_core.figures.style import BLUE, VERMILLION, finish, plain, series_style
+from scl_core.figures.style import BLUE, FEW, VERMILLION, finish, plain, series_style
 
 SHARE_SCALE = "Cividis"
 
@@ -71,7 +71,7 @@ def draws_figure(covered: np.ndarray, visible: np.ndarray, pixels: int, asked: f
     )
     figure.update_xaxes(title_text="covered, % of the picture", row=1, col=1)
     figure.update_yaxes(title_text="draws", row=1, col=1)
-    figure.update_xaxes(title_text="box, in paste order", row=1, col=2)
+    figure.update_xaxes(title_text="box, in paste order", dtick=1 if len(numbers) <= FEW else None, row=1, col=2)
     figure.update_yaxes(title_text="shown, % of the picture", rangemode="tozero", row=1, col=2)
     return figure.update_layout(
         height=300, margin={"l": 4, "r": 4, "t": 44, "b": 4}, showlegend=False, hovermode="closest", dragmode=False

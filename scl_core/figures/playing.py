@@ -29,7 +29,7 @@ def checkpoints_figure(
     ]
     height, width = teacher[0].shape
     figure.update_xaxes(visible=False, range=[-0.5, width - 0.5], constrain="domain")
-    figure.update_yaxes(visible=False, range=[height - 0.5, -0.5], constrain="domain")
+    figure.update_yaxes(visible=False, range=[height - 0.5, -0.5], constrain="domain", constraintoward="top")
     for column, axis in ((1, "x"), (2, "x2"), (3, "x3")):
         figure.update_yaxes(scaleanchor=axis, row=1, col=column)
     return figure.update_layout(

@@ -3,6 +3,7 @@
 import textwrap
 from dataclasses import dataclass
 
+import numpy as np
 import plotly.graph_objects as go
 
 BLUE, ORANGE, GREEN, PINK, SKY, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
@@ -15,6 +16,8 @@ PATTERNS = ("", "/", ".", "x", "\\", "-")
 EMPTY = "empty"
 EMPTY_LINE = 36
 """Characters in a line of a sentence that stands in for a figure: as many as half a page has room for."""
+FEW = 8
+"""On an axis of fewer whole numbers (steps, boxes) plotly's own ticks would stand at fractions."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,18 @@ def finish(figure: go.Figure, title: str, x_title: str, y_title: str, height: in
     if is_empty(figure):
         return figure
     figure.update_xaxes(title_text=x_title, automargin=True)
+    if x_title == "step" and _span(figure) < FEW:
+        figure.update_xaxes(dtick=1)
     figure.update_yaxes(title_text=y_title, automargin=True)
     return figure
+
+
+def _span(figure: go.Figure) -> float:
+    """From the lowest to the highest finite x of all traces; 0 without any."""
+    drawn = [trace.x for trace in figure.data if trace.x is not None]
+    places = np.concatenate([np.asarray(x, dtype=np.float64) for x in ([], *drawn)])
+    places = places[np.isfinite(places)]
+    return float(np.ptp(places)) if len(places) else 0.0
 
 
 def empty(figure: go.Figure, sentence: str) -> go.Figure:

@@ -99,6 +99,16 @@ def test_a_run_name_is_drawn_letter_for_letter():
     assert figure.data[0].name == "&lt;b&gt;bold&lt;/b&gt; &amp; co"
 
 
+@pytest.mark.parametrize(("last", "tick"), [(1, 1), (3, 1), (600, None)])
+def test_few_steps_are_counted_one_by_one(last, tick):
+    records = [{"step": 1, "loss": 3.0}, {"step": last, "loss": 2.0}]
+    assert curves.loss_curves(records).layout.xaxis.dtick == tick
+
+
+def test_no_step_can_be_drawn_without_a_term():
+    assert not curves.loss_curves(ROWS, terms=[]).data
+
+
 def test_learning_rate_curve_starts_its_axis_at_zero():
     figure = curves.learning_rate_curve(ROWS)
     assert figure.layout.yaxis.rangemode == "tozero"
