@@ -17,9 +17,6 @@ from scl_core.figures import parts
 from scl_core.methods.parts import toggles
 from scl_core.methods.step_boxes import mixes_pictures
 
-HALF_PAGE = 500
-"""Width of a column of two in pixels, on a window of 1440."""
-
 
 def say_how_drawn(selection: Selection, own: BoxSettings, mixed: bool) -> None:
     """With which settings training drew the boxes of this pair."""
@@ -59,22 +56,16 @@ def show_numbers(mix: Mix, asked: float) -> None:
     )
 
 
-def room(height: int, width: int) -> int:
-    """How high a picture of this shape stands in half of the page, 90 to 300, so that nothing is empty below it."""
-    return min(300, max(90, round(HALF_PAGE * height / width)))
-
-
 def show_boxes(mix: Mix, total: int, number: int) -> None:
     """All boxes: as they were pasted, and as they show."""
     records = [asdict(box) for box in mix.report]
-    high = room(*mix.owner.shape)
     left, right = st.columns(2)
     with left:
         st.markdown("**Pasted**, dark first and bright last; a dashed box has no structured loss")
-        show_chart(figures.box_figure(mix.picture, mix.owner, records, number, total), "boxes", "The boxes", high)
+        show_chart(figures.box_figure(mix.picture, mix.owner, records, number, total), "boxes", "The boxes", 275)
     with right:
         st.markdown("**Shown**: the owner map, which box each pixel belongs to")
-        show_chart(figures.owner_figure(mix.picture, mix.owner, records, None, total), "owner", "The owner map", high)
+        show_chart(figures.owner_figure(mix.picture, mix.owner, records, None, total), "owner", "The owner map", 275)
 
 
 def show_one_box(mix: Mix, total: int, number: int) -> None:
@@ -87,12 +78,11 @@ def show_one_box(mix: Mix, total: int, number: int) -> None:
             figures.occlusion_figure(mix.picture, mix.shown, record, total),
             "occlusion",
             f"Occlusion of box {number}",
-            room(record["height"], record["width"]),
+            300,
         )
     with right:
         st.markdown("**Compared**: the pixels of T of eq. 8, each with each")
-        figure = figures.visible_figure(mix.picture, mix.shown, number)
-        show_chart(figure, "visible", f"Pixels of box {number}", room(*mix.owner.shape))
+        show_chart(figures.visible_figure(mix.picture, mix.shown, number), "visible", f"Pixels of box {number}", 300)
 
 
 def with_losses(mix: Mix, selection: Selection, settings: BoxSettings, whole: bool) -> Mix:

@@ -17,8 +17,6 @@ from scl_core.probe import Probe
 
 KNOBS = ("ramp", "start", "confidence_threshold")
 MOST_CHECKPOINTS = 12
-THIRD, PLAYER = 325, 85
-"""In pixels: width of one of three pictures on a window of 1440, and height of the slider and buttons below them."""
 
 
 def pick_settings(config) -> dict[str, float]:
@@ -122,9 +120,7 @@ def show_checkpoints(selection: Selection, palette: np.ndarray) -> None:
         say_problem("The checkpoints cannot be shown:", error)
         return
     maps = [item.teacher for item in moments], [item.student for item in moments]
-    rows, columns = maps[0][0].shape
-    high = min(420, PLAYER * (len(steps) > 1) + 34 + round(THIRD * rows / columns))
-    show_chart(checkpoints_figure(steps, *maps, palette), "checkpoints", "Class maps of teacher and student", high)
+    show_chart(checkpoints_figure(steps, *maps, palette), "checkpoints", "Class maps of teacher and student", 300)
     rows = [
         {"step": item.step, "agree, %": 100 * float((item.teacher == item.student).mean()),
          "consistency": item.consistency, "structured": item.structured}
