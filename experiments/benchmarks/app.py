@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
 
@@ -121,36 +121,56 @@ def spread(seconds: list[float]) -> dict:
     return {"n": len(ordered), "median": statistics.median(ordered), "p95": ordered[at], "slowest": ordered[-1]}
 
 
-def memory_over(act: Callable[[int], Iterator[float]], server: psutil.Process, interactions: int) -> dict:
-    """Resident MB of the server every tenth of the interactions, and what the last has above the first."""
-    steps = max(1, interactions // 10)
-    read = [server.memory_info().rss / 2**20]
-    for number, _ in enumerate(act(interactions), start=1):
-        if number % steps == 0:
-            read.append(server.memory_info().rss / 2**20)
-    return {"interactions": interactions, "mb": [round(mb, 1) for mb in read], "grown_mb": round(read[-1] - read[0], 1)}
+class Memory:
+    """Resident MB of the server as interactions go by: once every tenth of them, the first before any."""
+
+    def __init__(self, server: psutil.Process, interactions: int):
+        self.server, self.interactions, self.done = server, interactions, 0
+        self.mb = [self.resident()]
+
+    def resident(self) -> float:
+        return round(self.server.memory_info().rss / 2**20, 1)
+
+    def over(self, actions: Iterator[float]) -> list[float]:
+        """The seconds of the actions, each of them counted."""
+        seconds = []
+        for taken in actions:
+            seconds.append(taken)
+            self.done += 1
+            if self.done % max(1, self.interactions // 10) == 0:
+                self.mb.append(self.resident())
+        return seconds
+
+    @property
+    def left(self) -> int:
+        """Interactions that are still to come."""
+        return max(0, self.interactions - self.done)
+
+    def record(self) -> dict:
+        return {"interactions": self.done, "mb": self.mb, "grown_mb": round(self.mb[-1] - self.mb[0], 1)}
 
 
 def measure(actions: int = 30, interactions: int = 300) -> dict:
-    """Seconds of every action and the server's memory."""
+    """Seconds of every action, and the server's memory over all of them and as many clicks as make `interactions`."""
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder) / "runs"
         boxes = pixels_by_box(train_run(runs))
         one_from_each = [place for places in zip(*boxes, strict=True) for place in places]
         with serving(runs) as (address, server), browsing() as context:
             page = context.new_page()
-            open_page(page, address)  # a server's first visitor who comes by a deep link is told "Page not found"
+            open_page(page, address)
             list(clicks(page, address, one_from_each, 4, True))  # everything runs once
+            memory = Memory(server, interactions)
             found = {
-                "first page": list(first_pages(context, address, actions)),
-                "box slider": list(slider_moves(page, address, actions + 1))[1:],
-                "another box": list(clicks(page, address, one_from_each, actions, True)),
-                "pixel to its map": list(clicks(page, address, boxes[0], actions, False)),
-                "pixel, whole page": list(clicks(page, address, boxes[0], actions, True)),
+                "first page": memory.over(first_pages(context, address, actions)),
+                "box slider": memory.over(slider_moves(page, address, actions + 1))[1:],
+                "another box": memory.over(clicks(page, address, one_from_each, actions, True)),
+                "pixel to its map": memory.over(clicks(page, address, boxes[0], actions, False)),
+                "pixel, whole page": memory.over(clicks(page, address, boxes[0], actions, True)),
             }
-            memory = memory_over(lambda n: clicks(page, address, one_from_each, n, False), server, interactions)
+            memory.over(clicks(page, address, one_from_each, memory.left, False))
             found["ten visitors"] = list(visitors(context, address, boxes, 1 + -(-actions // VISITORS)))
-    return {"actions": {name: spread(seconds) for name, seconds in found.items()}, "memory": memory}
+    return {"actions": {name: spread(seconds) for name, seconds in found.items()}, "memory": memory.record()}
 
 
 def table(found: dict) -> str:

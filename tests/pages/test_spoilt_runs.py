@@ -100,7 +100,7 @@ def test_pages_that_need_neither_networks_nor_data_are_as_before(copy_run, visit
     lose_data(copy_run("b"))
     for name in ("a", "b"):
         app = visit(PAGES[page], **address(page, name))
-        assert not app.error and not app.warning
+        assert not app.error and not app.warning, [e.value for e in (*app.error, *app.warning)]
 
 
 GONE = {
