@@ -60,6 +60,11 @@ class Study:
     def folder(self, pair: int, name: str) -> Path:
         return self.runs / f"{self.path.stem}-{self.world}" / f"pair{pair}" / name
 
+    @property
+    def has_trunk(self) -> bool:
+        """Without one every arm trains from the beginning, as its preset says."""
+        return "trunk" in self.file
+
     def rows(self) -> list[dict]:
         """What is recorded so far."""
         if not self.records.exists():
@@ -77,12 +82,13 @@ def protocol_hash() -> str:
 
 
 def run_pair(study: Study, pair: int) -> None:
-    """Train what is not recorded of one pair: its trunk, then each arm from the trunk's weights."""
+    """Train what is not recorded of one pair: its trunk, where the study has one, then each arm from its weights."""
     missing = [name for name in study.file["arms"] if (pair, name) not in study.done()]
     if not missing:
         return
     trunk = study.folder(pair, "trunk")
-    go_on(trunk, study.settings(pair) | study.file["trunk"] | {"train.stop_at": study.file["fork_at"]})
+    if study.has_trunk:
+        go_on(trunk, study.settings(pair) | study.file["trunk"] | {"train.stop_at": study.file["fork_at"]})
     for name in missing:
         settings, matched = arm_settings(study, pair, name, trunk)
         go_on(study.folder(pair, name), settings)
@@ -101,13 +107,17 @@ def arm_settings(study: Study, pair: int, name: str, trunk: Path) -> tuple[dict[
 
 
 def arm_of(study: Study, name: str) -> dict[str, object]:
-    """The settings of an arm; those of SCL hold where it names no other method."""
+    """The settings of an arm; those of SCL hold where it names no other method, and a preset's where it has one."""
     own = study.file["arms"][name]
+    if "preset" in own:
+        return {"config": PROTOCOL.parent / own["preset"].format(world=study.world)}
     return own if "method.name" in own else study.file["unlabeled"] | own
 
 
 def fork(study: Study, trunk: Path) -> dict[str, object]:
     """Begin with the trunk's weights where its learning rate stood: a power of what is left of the schedule is left."""
+    if not study.has_trunk:
+        return {}
     left = study.file["steps"] - study.file["fork_at"]
     rate = study.file["settings"]["train.learning_rate"] * (left / study.file["steps"]) ** 0.9
     return {
@@ -141,7 +151,7 @@ def steps_done(folder: Path) -> int:
 def row_of(study: Study, pair: int, name: str, matched: float | None) -> dict:
     """The arm's score on dev, in whole and block by block, and all that says where it comes from."""
     folder = study.folder(pair, name)
-    confusions, list_hash = dev_confusions(folder)
+    confusions, network, list_hash = dev_confusions(folder)
     seconds = [json.loads(line)["seconds"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return {
         "study": study.path.stem,
@@ -149,7 +159,7 @@ def row_of(study: Study, pair: int, name: str, matched: float | None) -> dict:
         "pair": pair,
         "arm": name,
         "draw": study.pairs[pair],
-        "network": "teacher",
+        "network": network,
         "split": "dev",
         "mean_iou": mean_iou(torch.from_numpy(confusions.sum(0))),
         "blocks": blocks_of(confusions),
@@ -163,18 +173,19 @@ def row_of(study: Study, pair: int, name: str, matched: float | None) -> dict:
     }
 
 
-def dev_confusions(folder: Path) -> tuple[np.ndarray, str]:
-    """The teacher's confusion matrices [n, C, C] on the masks of the unlabeled pictures and on val, in list order."""
+def dev_confusions(folder: Path) -> tuple[np.ndarray, str, str]:
+    """The counting network's confusion matrices [n, C, C] on the unlabeled pictures' masks and on val, in list order.
+
+    With them the network's name, teacher where there is one, and the hash of the lists.
+    """
     restored = restore(folder, "last")
-    source = restored.open_data()
+    source, (counting, network) = restored.open_data(), next(iter(restored.method.evaluated.items()))
     labeled = set(source.lists["labeled"].names)
     found = []
     for name in ("train", "val"):
-        done = evaluate_network(
-            "teacher", restored.network("teacher"), source.lists[name], len(restored.class_names), alone()
-        )
+        done = evaluate_network(counting, network, source.lists[name], len(restored.class_names), alone())
         found += [done.confusions[k] for k, picture in enumerate(done.names) if name == "val" or picture not in labeled]
-    return np.stack(found), source.list_hash
+    return np.stack(found), counting, source.list_hash
 
 
 def alone() -> World:

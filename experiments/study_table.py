@@ -19,12 +19,12 @@ from scl_core.figures.forest import ForestRow, forest
 RECORDS = Path(__file__).with_name("studies") / "records"
 HEAD = """# Studies
 
-Forked pairs under [PROTOCOL.md](../PROTOCOL.md), dev mIoU of the teacher at the last step. What is not recorded
-yet is trained by `python -m experiments.study FILE WORLD`; `python -m experiments.study_table --write` writes
-this page from [records/](records). Fewer than 12 pairs over three list draws are a pilot: **it shows how far
-pairs scatter and supports no claim**, and an interval from two pairs says little but that. The pilot is meant
-to have six pairs on each data set; the column n says how many there are. Minutes were taken while the machine
-did other work."""
+Arms side by side under [PROTOCOL.md](../PROTOCOL.md), dev mIoU of the network that counts at the last step (the
+teacher; of CPS the first). What is not recorded yet is trained by `python -m experiments.study FILE WORLD`;
+`python -m experiments.study_table --write` writes this page from [records/](records). Fewer than 12 pairs over
+three list draws are a pilot: **it shows how far pairs scatter and supports no claim**, and an interval from two
+pairs says little but that; the column n says how many there are. The tuning studies have one pair: what was
+chosen by them on dev is judged by other seeds alone. Minutes were taken while the machine did other work."""
 
 
 def read_rows(file: Path) -> list[dict]:
@@ -36,6 +36,16 @@ def read_rows(file: Path) -> list[dict]:
 def contrasts(rows: Sequence[dict], which: Sequence[tuple[str, str]]) -> list[Contrast]:
     """Those of the named contrasts for which there is a pair."""
     return [found for names in which if (found := contrast(rows, *names)) is not None]
+
+
+def secondary_of(rows: Sequence[dict]) -> Sequence[tuple[str, str]]:
+    """The secondary contrasts of the pilot; in a study of other arms, each of them against `supervised`."""
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    if set(PRIMARY[0]) <= set(arms):
+        return SECONDARY
+    return (
+        [(arm, "supervised") for arm in arms if arm != "supervised"] if len({row["pair"] for row in rows}) > 1 else []
+    )
 
 
 def arms_table(rows: Sequence[dict]) -> str:
@@ -50,8 +60,13 @@ def arms_table(rows: Sequence[dict]) -> str:
 
 
 def contrast_table(rows: Sequence[dict]) -> str:
-    """Every contrast with its intervals and p-values; those of the secondary ones corrected with Holm's method."""
-    primary, secondary = contrasts(rows, PRIMARY), contrasts(rows, SECONDARY)
+    """Every contrast with its intervals and p-values; those of the secondary ones corrected with Holm's method.
+
+    Empty for one pair alone: nothing could be said of it.
+    """
+    primary, secondary = contrasts(rows, PRIMARY), contrasts(rows, secondary_of(rows))
+    if not [*primary, *secondary]:
+        return ""
     corrected = [*(item.p_value for item in primary), *holm([item.p_value for item in secondary])]
     lines = [
         "| contrast | mean (points) | 95 % t interval | interval over pictures | sd of pairs | p, sign flips | n |",
@@ -63,7 +78,17 @@ def contrast_table(rows: Sequence[dict]) -> str:
         p_value = f"{corrected[index]:.3f}" + ("" if index < len(primary) else " (Holm)")
         cells = (f"{item.mean:+.2f}", words(item.t_interval), words(item.picture_interval), f"{item.deviation:.2f}")
         lines.append(f"| {name} | {' | '.join(cells)} | {p_value} | {len(item.differences)} |")
-    return "\n".join([*lines, "", needed(primary)])
+    return "\n".join([*lines, "", needed(primary)]).rstrip()
+
+
+def verdict(rows: Sequence[dict]) -> str:
+    """Where an arm named `recommended` stands, in one line; empty where there is none."""
+    found = contrast(rows, "recommended", "supervised")
+    if found is None:
+        return ""
+    place = "above" if found.mean >= 0 else "BELOW"
+    amount = f"{abs(found.mean):.2f} points {place} `supervised` on dev (n = {len(found.differences)})"
+    return f"**`recommended` stands {amount}.**"
 
 
 def needed(primary: Sequence[Contrast]) -> str:
@@ -89,15 +114,16 @@ def study_table(study: str) -> str:
             machines = ", ".join(sorted({row["machine"] for row in rows}))
             days = " to ".join(sorted({min(row["date"] for row in rows), max(row["date"] for row in rows)}))
             where = f"{machines}; {days}; protocol `{rows[0]['protocol']}`"
-            parts += [f"### {rows[0]['world']}", arms_table(rows), contrast_table(rows), where]
-    return "\n\n".join(parts)
+            parts += [f"### {rows[0]['world']}", verdict(rows), arms_table(rows), contrast_table(rows), where]
+    return "\n\n".join(part for part in parts if part)
 
 
 def forest_rows(study: str) -> tuple[list[ForestRow], int]:
     """The rows of the plot, primary contrasts of all data sets first, and how many of them are primary."""
     files = {file.stem.removeprefix(f"{study}-"): read_rows(file) for file in sorted(RECORDS.glob(f"{study}-*.jsonl"))}
     rows = []
-    for which in (PRIMARY, SECONDARY):
+    secondary = list(dict.fromkeys(names for kept in files.values() for names in secondary_of(kept)))
+    for which in (PRIMARY, secondary):
         found = [(world, item) for names in which for world in files for item in contrasts(files[world], [names])]
         rows.append(
             [ForestRow(f"{i.first} − {i.second}, {world}", i.mean, i.t_interval, i.differences) for world, i in found]
@@ -126,7 +152,7 @@ def write() -> None:
     for study in study_names():
         rows, primary = forest_rows(study)
         if rows:
-            title = f"Forked pairs of the {study}: dev mIoU of the teacher, 95 % t intervals"
+            title = f"{study.capitalize()}: dev mIoU of the network that counts, 95 % t intervals"
             save_picture(forest(rows, title, primary), RECORDS.parent / f"{study}.png")
 
 

@@ -25,11 +25,15 @@ PRESETS = sorted(
 )
 
 
+METHOD_OF_FILE = {"scl_paper": "scl", "recommended": "scl"}
+
+
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: "/".join(path.parts[-2:]))
 def test_preset_is_a_good_config_file(preset: Path):
     data = DATA_OF_FOLDER.get(preset.parent.name, preset.parent.name)
     config = load_config([preset], {} if data == "scenes" else {"data.root": str(ROOT)})
-    assert (config.data.name, config.method.name) == (data, preset.stem.removesuffix("_paper"))
+    method = METHOD_OF_FILE.get(preset.stem, preset.stem)
+    assert (config.data.name, config.method.name) == (data, method)
     assert preset.read_text().startswith("# ")
 
 

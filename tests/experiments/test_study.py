@@ -99,10 +99,34 @@ def test_every_contrast_names_arms_of_the_pilot():
 
 @pytest.mark.parametrize("file", sorted(PILOT.parent.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_arm_of_every_study_is_a_good_set_of_settings(file):
-    study = Study(file, "scenes", {}, ROOT / "runs")
-    for settings in (study.file["trunk"], *(study_module.arm_of(study, name) for name in study.file["arms"])):
-        known = {key: value for key, value in (study.settings(0) | settings).items() if key != "match_gradient_of"}
-        assert load_config((), known).train.steps == study.file["steps"]
+    for world in yaml.safe_load(file.read_text())["worlds"]:
+        study = Study(file, world, {"data.root": str(ROOT)} if world == "camvid" else {}, ROOT / "runs")
+        arms = [study_module.arm_of(study, name) for name in study.file["arms"]]
+        for settings in arms + ([study.file["trunk"]] if study.has_trunk else []):
+            known = {key: value for key, value in (study.settings(0) | settings).items() if key != "match_gradient_of"}
+            presets = [known.pop("config")] if "config" in known else []
+            assert load_config(presets, known).train.steps == study.file["steps"]
+
+
+@pytest.mark.parametrize("world", ["scenes", "camvid"])
+def test_an_arm_may_be_a_preset_that_trains_from_first_weights(world):
+    study = Study(PILOT.with_name("recommended.yaml"), world, {}, ROOT / "runs")
+    settings, _ = arm_settings(study, 0, "recommended", study.folder(0, "trunk"))
+    preset = settings.pop("config")
+    data = {"data.root": str(ROOT)} if world == "camvid" else {}
+    config = load_config([preset], settings | data)
+    assert preset.name == "recommended.yaml" and preset.parent.name == config.data.name == world
+    assert config.model.weights is None and config.train.steps == 1500 and config.method.structured_region == "whole"
+
+
+def test_a_study_of_other_arms_is_told_against_supervised():
+    row = {"mean_iou": 0.2, "blocks": [[[4, 8, 9]]], "network": "teacher"}
+    rows = [row | {"pair": pair, "arm": arm} for pair in (0, 1) for arm in ("supervised", "recommended")]
+    assert "`recommended` − `supervised` | +0.00" in study_table.contrast_table(rows)
+    assert study_table.contrast_table(rows[:2]) == ""
+    assert "0.00 points above `supervised` on dev (n = 2)" in study_table.verdict(rows)
+    worse = [row | {"mean_iou": 0.19} if row["arm"] == "recommended" else row for row in rows]
+    assert "1.00 points BELOW" in study_table.verdict(worse)
 
 
 def test_forest_has_a_row_for_each_contrast():
