@@ -7,7 +7,8 @@ from experiments.benchmarks import evaluation, loading
 
 def test_the_plain_loop_of_the_benchmark_gives_what_evaluate_gives(tmp_path):
     found = evaluation.measure(SimpleNamespace(height=32, width=48, tile=32, threads=1, repeats=1), tmp_path)
-    assert found["largest_difference"] < 1e-5 and found["system"]["ratio"] > 0 and found["kept"]["ratio"] > 0
+    assert found["largest_difference"] < 1e-5 < found["largest_logit"]
+    assert found["system"]["ratio"] > 0 and found["kept"]["ratio"] > 0
 
 
 def test_pools_of_links_are_indexed_and_loaded(tmp_path):

@@ -99,11 +99,14 @@ def pick_checkpoint(run: str | None) -> str:
 
 
 def pick_step(run: str | None, networks: Networks) -> int:
-    """The step that training took after these networks, until another is asked for; it follows the networks."""
+    """The step that training took after these networks, until another is asked for; it follows the networks.
+
+    What is wrong with the networks is told by the pages that ask them.
+    """
     try:
         after = method_networks.step_of(run, networks)
-    except (UserError, OSError) as error:
-        stop_with(error)
+    except (UserError, OSError):
+        after = None
     default = FIRST_STEP if after is None else after + 1
     before = st.session_state.get("step_after")
     if before not in (None, default) and st.session_state.get("step") == before:

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from pages.shared import method_data, method_networks
-from pages.shared.messages import say_problem
+from pages.shared.messages import say_problem, stop_with
 from pages.shared.method_networks import OWN
 from pages.shared.method_pickers import Selection
 from scl_core.errors import UserError
@@ -88,8 +88,15 @@ def other_pairs(form: StructuredForm) -> str | None:
 
 
 def say_which_step(selection: Selection) -> bool:
-    """In which mode the networks are, and whether this is the step that training took after them."""
-    place, after = selection.place, method_networks.step_of(selection.place.run, selection.networks)
+    """In which mode the networks are, and whether this is the step that training took after them.
+
+    A checkpoint that cannot be read ends the page with its reason.
+    """
+    place = selection.place
+    try:
+        after = method_networks.step_of(place.run, selection.networks)
+    except (UserError, OSError) as error:
+        stop_with(error)
     with st.container(horizontal=True, vertical_alignment="center"):
         if after is not None and _is_next(selection, after):
             written = place.step in method_networks.written_steps(place.run)

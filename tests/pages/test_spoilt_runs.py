@@ -15,7 +15,7 @@ from tests.pages.conftest import run, texts
 PAGES = {path.stem: str(path) for path in sorted(Path("pages").glob("*/*.py")) if path.parent.name != "shared"}
 NETWORKS = ("next_to_label", "predictions", "upload", "pairs", "playground", "similarity", "health")
 DATA = ("predictions", "cutmix", "pairs", "playground", "similarity", "health")
-NEITHER = ("overview", "launch", "curves", "compare", "lesson", "glossary")
+NEITHER = ("overview", "launch", "curves", "compare", "others", "lesson", "glossary")
 
 
 def address(page: str, name: str = "a") -> dict[str, str]:
@@ -65,7 +65,7 @@ def shrink_masks(folder: Path) -> None:
 
 
 SPOILT = {
-    "torn weights": (tear_weights, (*NETWORKS, "cutmix", "others"), "damaged"),
+    "torn weights": (tear_weights, (*NETWORKS, "cutmix"), "damaged"),
     "weights of another width": (widen_network, NETWORKS, "does not fit the networks"),
     "data that are gone": (lose_data, (*DATA, "next_to_label"), "nowhere does not exist"),
     "data of other classes": (
