@@ -1,4 +1,4 @@
-"""Batch norm over the pictures of all processes, for processes without a GPU, which torch's SyncBatchNorm needs."""
+"""Batch norm over the pictures of all processes, where torch's SyncBatchNorm has no GPU; and frozen batch norm."""
 
 import warnings
 
@@ -79,6 +79,29 @@ class NormalizeByAll(torch.autograd.Function):
         grad_x = grad_x.to(slope.dtype).addcmul_(x, per_channel(slope), value=-1).sub_(per_channel(offset))
         affine = (None, None) if weight is None else (grad_weight, grad_bias)
         return grad_x.to(x.dtype), *affine, None, None, None, None
+
+
+class FrozenBatchNorm2d(nn.Module):
+    """A batch norm that takes its running statistics in training too, and never moves them.
+
+    A batch norm of torch's becomes one by `freeze_batch_norm`, with its parameters, buffers and their names. Scale and
+    shift are trained as before.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, H, W] -> [B, C, H, W]."""
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+
+
+def freeze_batch_norm(module: nn.Module) -> int:
+    """Freeze the statistics of every batch norm of `module`, in place; returns how many there are."""
+    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.__class__ = FrozenBatchNorm2d  # the same attributes, so the module can change its class in place
+    return len(norms)
 
 
 def per_channel(values: Tensor) -> Tensor:

@@ -231,11 +231,18 @@ def unknown_setting(entry: Given, known: list[str], method_name: str, data_name:
             f"{entry.origin}: data.root is set, but data.name {data_name} draws its pictures and reads no folder: "
             f"remove data.root, or set data.name to one of {', '.join(name for name in DATASETS if name != data_name)}"
         )
-    section = entry.key.split(".")[0]
+    section, _, name = entry.key.partition(".")
     scope = {"method": f" of method {method_name}", "data": f" of data set {data_name}"}.get(section, "")
     own = ["config", "resume", "processes"] if entry.origin == COMMAND_LINE else []
     nearest = difflib.get_close_matches(entry.key, [*known, *own], n=1, cutoff=0.0)[0]
-    return f"{entry.origin}: unknown setting {entry.key}{scope}; the nearest is {nearest}"
+    others = [method for method, cls in METHODS.items() if section == "method" and name in fields_of(cls.config_class)]
+    belongs = f", it is one of {', '.join(others)}" if others else ""
+    return f"{entry.origin}: unknown setting {entry.key}{scope}{belongs}; the nearest is {nearest}"
+
+
+def fields_of(config_class: type) -> set[str]:
+    """The names of a config's settings."""
+    return {field.name for field in fields(config_class)}
 
 
 def build_parser(known: Sequence[Field]) -> jsonargparse.ArgumentParser:

@@ -19,13 +19,16 @@ def sample_boxes(
     total_area: float = 0.5,
     area_mode: str = "union",
     generator: torch.Generator | None = None,
+    smallest_area: float | None = None,
 ) -> Tensor:
     """Draw `num_boxes` boxes inside a picture of `height` x `width` pixels (Kim et al. 2020, section 3.1).
 
     Returns int64 [N, 4] in paste order: top, left, height, width, in pixels, each side at least 1. All boxes have the
     same target area; the ratio of their sides is log-uniform, their place uniform. `total_area`, between 0 and 1, is
     the share of the picture that the boxes cover on average ("union"), or what their areas add up to ("sum", which
-    covers less, since boxes overlap). Raises ValueError for a number out of its range or an unknown `area_mode`.
+    covers less, since boxes overlap). With `smallest_area` each box takes the N-th part of a share of its own, uniform
+    from there to `total_area`, as in the masks of French et al. 2020; `area_mode` must be "sum" then.
+    Raises ValueError for a number out of its range or an unknown `area_mode`.
     """
     if height < 1 or width < 1 or num_boxes < 0:
         raise ValueError(f"cannot draw {num_boxes} boxes in a picture of {height} x {width} pixels")
@@ -33,17 +36,29 @@ def sample_boxes(
         raise ValueError(f"total_area is {total_area}; it must lie between 0 and 1")
     if area_mode not in AREA_MODES:
         raise ValueError(f"area_mode is {area_mode!r}; it must be one of {', '.join(AREA_MODES)}")
+    if smallest_area is not None and not (0.0 <= smallest_area <= total_area and area_mode == "sum"):
+        raise ValueError(f"smallest_area is {smallest_area}; it takes area_mode sum, and 0 to {total_area}")
     device = generator.device if generator is not None else None
     ratio, top, left = torch.rand(3, num_boxes, generator=generator, dtype=torch.float64, device=device)
     if num_boxes == 0:
         return torch.zeros(0, 4, dtype=torch.int64, device=device)
-    box_area = _share_of_one_box(num_boxes, total_area, area_mode)
-    narrowest = max(total_area, NARROWEST)
-    tall = (sqrt(box_area) * narrowest ** (ratio - 0.5) * height).round().clamp(1, height)
+    share = ratio.new_tensor(total_area)
+    box_area = ratio.new_tensor(_share_of_one_box(num_boxes, total_area, area_mode))
+    if smallest_area is not None:
+        place = torch.rand(num_boxes, generator=generator, dtype=torch.float64, device=device)
+        share = smallest_area + place * (total_area - smallest_area)
+        box_area = share / num_boxes
+    tall = (box_area.sqrt() * share.clamp(min=NARROWEST) ** (ratio - 0.5) * height).round().clamp(1, height)
     wide = (box_area * height * width / tall).round().clamp(1, width)
     top = (top * (height - tall + 1)).floor()
     left = (left * (width - wide + 1)).floor()
     return torch.stack([top, left, tall, wide], 1).long()
+
+
+def boxes_of(settings, height: int, width: int, generator: torch.Generator | None = None) -> Tensor:
+    """`sample_boxes` by a method's settings: `num_boxes`, `total_area`, `area_mode`, `smallest_box_area` if any."""
+    smallest = getattr(settings, "smallest_box_area", None)
+    return sample_boxes(height, width, settings.num_boxes, settings.total_area, settings.area_mode, generator, smallest)
 
 
 def box_owner(boxes: Tensor, height: int, width: int) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scl_core.cutmix import at_cells, box_owner, cutmix, nearest_places, sample_boxes
+from scl_core.cutmix import at_cells, box_owner, boxes_of, cutmix, nearest_places
 from scl_core.data.images import denormalise
 from scl_core.losses.consistency import consistency_loss
 from scl_core.losses.structured import cosine_similarity_matrix, similarity_row, sum_of_boxes
@@ -322,7 +322,7 @@ def _order_of(teacher: np.ndarray, classes: np.ndarray, order: str) -> np.ndarra
 def _mix(view_a: "Views", view_b: "Views", settings: ProbeSettings, generator: torch.Generator | None):
     """Weak views, mix, owner, boxes and valid pixels of the first pair, all on the CPU."""
     height, width = view_a.weak.shape[-2:]
-    boxes = sample_boxes(height, width, settings.num_boxes, settings.total_area, settings.area_mode, generator)
+    boxes = boxes_of(settings, height, width, generator)
     owner = box_owner(boxes, height, width)
     first_a, first_b = (
         [tensor[:1].cpu() for tensor in (view.weak, view.strong[0], view.valid)] for view in (view_a, view_b)

@@ -1,3 +1,5 @@
+from math import exp, log, sqrt
+
 import pytest
 import torch
 from hypothesis import given
@@ -67,6 +69,40 @@ def test_a_box_in_the_middle_of_its_range_by_hand(monkeypatch):
     monkeypatch.setattr(torch, "rand", lambda *size, **options: half)
     boxes = sample_boxes(100, 200, 3, 0.36, "sum")
     assert boxes.tolist() == [[33, 66, 35, 69]] * 3
+
+
+def masks_rule(height, width, num_boxes, low, high, draws):
+    """French et al.'s sizes box by box, as their masks are described: a share, a side of it, a part of the picture."""
+    sizes = []
+    for ratio, place in zip(draws[0].tolist(), draws[1].tolist(), strict=True):
+        share = low + place * (high - low)
+        tall = exp(ratio * log(share))
+        sizes.append(
+            [round(side * sqrt(1 / num_boxes) * extent) for side, extent in ((tall, height), (share / tall, width))]
+        )
+    return sizes
+
+
+@pytest.mark.parametrize("num_boxes", [1, 3, 8])
+def test_boxes_with_areas_of_their_own_have_the_sizes_of_the_authors_masks(num_boxes):
+    boxes = sample_boxes(512, 640, num_boxes, 0.5, "sum", seeded(7), smallest_area=0.25)
+    draw = seeded(7)
+    ratio = torch.rand(3, num_boxes, generator=draw, dtype=torch.float64)[0]
+    place = torch.rand(num_boxes, generator=draw, dtype=torch.float64)
+    expected = torch.tensor(masks_rule(512, 640, num_boxes, 0.25, 0.5, (ratio, place)))
+    assert (boxes[:, 2:] - expected).abs().max() <= 1  # the width follows from the rounded height
+    areas = (boxes[:, 2] * boxes[:, 3]) / (512 * 640) * num_boxes
+    assert ((areas > 0.245) & (areas < 0.505)).all()
+
+
+def test_a_range_of_areas_draws_every_share_and_needs_the_sum():
+    boxes = torch.cat([sample_boxes(512, 512, 3, 0.5, "sum", seeded(seed), 0.25) for seed in range(400)])
+    shares = 3 * boxes[:, 2].double() * boxes[:, 3] / 512**2
+    quartiles = torch.quantile(shares, torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64))
+    torch.testing.assert_close(quartiles, torch.tensor([0.3125, 0.375, 0.4375], dtype=torch.float64), atol=0.01, rtol=0)
+    for mode, smallest in (("union", 0.25), ("sum", 0.6), ("sum", -0.1)):
+        with pytest.raises(ValueError, match="smallest_area"):
+            sample_boxes(8, 8, 3, 0.5, mode, None, smallest)
 
 
 @pytest.mark.parametrize("area", [-0.1, 1.01, float("nan")])

@@ -14,7 +14,7 @@ from torch import Tensor
 from pages.shared import chosen_pictures, store
 from pages.shared.chosen_pictures import Chosen
 from scl_core.config import RunConfig, load_config
-from scl_core.cutmix import box_owner, cutmix, sample_boxes
+from scl_core.cutmix import box_owner, boxes_of, cutmix
 from scl_core.data.batch import Batch, Views
 from scl_core.data.images import denormalise
 from scl_core.data.loaders import crop_size
@@ -58,6 +58,7 @@ class BoxSettings:
     area_mode: str
     max_pairs: int | None = None
     box_reduction: str = "mean"
+    smallest_box_area: float | None = None
 
 
 @dataclass(frozen=True)
@@ -117,9 +118,8 @@ def boxes_of_step(place: Place, config: RunConfig) -> tuple[BoxSettings, bool]:
     found = step_boxes(method_settings(config), place.draws, place.pair)
     own = found.settings
     in_loss = own.num_boxes if own.num_loss_boxes is None else own.num_loss_boxes
-    return BoxSettings(own.num_boxes, in_loss, own.total_area, own.area_mode, own.max_pairs, own.box_reduction), (
-        found.mixed
-    )
+    of_boxes = (own.num_boxes, in_loss, own.total_area, own.area_mode, own.max_pairs, own.box_reduction)
+    return BoxSettings(*of_boxes, getattr(own, "smallest_box_area", None)), found.mixed
 
 
 def draw_pair(place: Place, settings: BoxSettings) -> Pair:
@@ -127,7 +127,7 @@ def draw_pair(place: Place, settings: BoxSettings) -> Pair:
     view_a, view_b = views(place)
     height, width = view_a.weak.shape[-2:]
     draw = generator_for(place.seed, place.step, place.pair, "boxes")
-    boxes = sample_boxes(height, width, settings.num_boxes, settings.total_area, settings.area_mode, draw)
+    boxes = boxes_of(settings, height, width, draw)
     return Pair(view_a, view_b, boxes, settings)
 
 

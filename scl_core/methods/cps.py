@@ -12,10 +12,11 @@ from scl_core.losses.cross_pseudo import cross_pseudo_sum, hard_labels
 from scl_core.methods.base import Method
 from scl_core.methods.parts import (
     StructuredSettings,
-    check_overlap,
+    check_boxes,
     draw_owner,
     overlap_setting,
     partner_setting,
+    smallest_box_setting,
     toggles,
 )
 from scl_core.methods.structure import mixed_seen, seen_of, structured_term
@@ -38,6 +39,7 @@ class CpsConfig(StructuredSettings):
         "sum", "What total_area means: the covered share, or the areas' sum.", choices=("union", "sum")
     )
     box_overlap: str = overlap_setting()
+    smallest_box_area: float | None = smallest_box_setting()
     partner: str = partner_setting()
     cross_pseudo_weight: float = setting(
         1.0, "Weight of the cross pseudo loss (lambda); the paper has 1 with CutMix and 1.5 without on VOC.", low=0.0
@@ -60,7 +62,7 @@ class CpsConfig(StructuredSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        check_overlap(self)
+        check_boxes(self)
         if self.structured_weight and not self.cutmix:
             raise UserError(
                 "method.structured_weight needs the boxes of CutMix: set method.cutmix to true, or the weight to 0"
@@ -71,9 +73,9 @@ class Cps(Method):
     """Chen et al., "Semi-supervised semantic segmentation with cross pseudo supervision" (CVPR 2021).
 
     Two networks with one encoder's first weights and heads of their own, `student` and `second`, see the same weak
-    views. Each learns what the other finds most probable. Losses are sums over the two. The boxes come from this
-    project's sampler, where one covers another; in the authors' code they toggle, `box_overlap`, and a
-    picture meets itself, `partner`.
+    views. Each learns what the other finds most probable. Losses are sums over the two. The boxes have one area, and
+    one covers another; in the authors' code each has an area of its own, `smallest_box_area`, they toggle,
+    `box_overlap`, and a picture meets itself, `partner`.
     With `structured_weight` each network's similarities in the boxes follow the other's: see
     `scl_core.methods.parts` for the nearest relative of that term.
     """

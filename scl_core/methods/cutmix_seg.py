@@ -11,9 +11,10 @@ from scl_core.losses.consistency import consistency_sum
 from scl_core.methods.base import Method
 from scl_core.methods.parts import (
     StructuredSettings,
-    check_overlap,
+    check_boxes,
     draw_owner,
     overlap_setting,
+    smallest_box_setting,
     smallest_part,
     toggles,
     two_passes,
@@ -28,6 +29,7 @@ from scl_core.settings import setting
 class CutmixSegConfig(StructuredSettings, TeacherSettings):
     name: str = setting("cutmix_seg", "The method.")
     box_overlap: str = overlap_setting()
+    smallest_box_area: float | None = smallest_box_setting()
     consistency_weight: float = setting(1.0, "Weight of the consistency of student and teacher.", low=0.0)
     confidence: str = setting(
         "share",
@@ -49,7 +51,7 @@ class CutmixSegConfig(StructuredSettings, TeacherSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        check_overlap(self)
+        check_boxes(self)
 
 
 class CutmixSeg(Method):

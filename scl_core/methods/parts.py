@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from scl_core.cutmix import box_owner, sample_boxes, toggled_owner
+from scl_core.cutmix import box_owner, boxes_of, toggled_owner
 from scl_core.errors import UserError
 from scl_core.methods.base import StepDraws
 from scl_core.settings import setting
@@ -169,11 +169,22 @@ def check_structured_form(settings: BoxSettings) -> None:
 
 
 def overlap_setting() -> str:
-    """The setting `box_overlap` of a method whose published form toggles; its config calls `check_overlap`."""
+    """The setting `box_overlap` of a method whose published form toggles; its config calls `check_boxes`."""
     return setting(
         "cover",
         "Where boxes overlap: the later covers the earlier, or each toggles what shows, so that two show nothing.",
         choices=OVERLAPS,
+    )
+
+
+def smallest_box_setting() -> float | None:
+    """The setting `smallest_box_area` of a method whose authors draw boxes' areas; its config calls `check_boxes`."""
+    return setting(
+        None,
+        "Draw each box's area: its part, one of num_boxes, of a share between this and total_area; with area_mode sum. "
+        "Empty = always of total_area.",
+        low=0.0,
+        high=1.0,
     )
 
 
@@ -197,8 +208,14 @@ def toggles(settings) -> bool:
     return getattr(settings, "box_overlap", "cover") == "toggle" and settings.num_boxes > 1
 
 
-def check_overlap(settings: BoxSettings) -> None:
-    """Raises `UserError` where a structured loss by boxes meets boxes that toggle."""
+def check_boxes(settings: BoxSettings) -> None:
+    """Raises `UserError` where a structured loss by boxes meets boxes that toggle, or boxes' areas have no range."""
+    smallest = settings.smallest_box_area
+    if smallest is not None and (smallest > settings.total_area or settings.area_mode != "sum"):
+        raise UserError(
+            f"method.smallest_box_area {smallest} is the least that areas add up to: set method.area_mode to sum, and "
+            f"method.total_area {settings.total_area} to at least that"
+        )
     if settings.structured_weight and toggles(settings) and settings.structured_region in ("boxes", "random"):
         raise UserError(
             "method.box_overlap toggle leaves no pixel to one of several boxes, and method.structured_weight "
@@ -216,9 +233,8 @@ def draw_owner(
     """
     height, width = views.weak.shape[-2:]
     paste = toggled_owner if toggles(settings) else box_owner
-    of_boxes = (settings.num_boxes, settings.total_area, settings.area_mode)
     owners = [
-        paste(sample_boxes(height, width, *of_boxes, generator), height, width)
+        paste(boxes_of(settings, height, width, generator), height, width)
         for generator in draws.generators(positions, stream)
     ]
     return torch.stack(owners).to(views.weak.device)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scl_core.cutmix import at_cells, box_owner, nearest_places, sample_boxes
+from scl_core.cutmix import at_cells, box_owner, boxes_of, nearest_places
 from scl_core.losses.consistency import consistency_loss
 from scl_core.losses.structured import structured_consistency_loss
 from scl_core.losses.structured_family import class_pair_matrix, pixel_shares, same_width
@@ -122,7 +122,7 @@ def box_statistics(height: int, width: int, settings, seed: int, draws: int = 20
     covered, visible = np.zeros(draws), np.zeros((draws, settings.num_boxes), dtype=np.int64)
     for index in range(draws):
         draw = generator_for(seed, index + 1, 0, "boxes")
-        boxes = sample_boxes(height, width, settings.num_boxes, settings.total_area, settings.area_mode, draw)
+        boxes = boxes_of(settings, height, width, draw)
         owner = box_owner(boxes, height, width)
         counts = torch.bincount(owner.flatten() + 1, minlength=settings.num_boxes + 1)
         covered[index], visible[index] = 1 - counts[0].item() / owner.numel(), counts[1:].numpy()

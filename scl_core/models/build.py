@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from scl_core.batch_norm import freeze_batch_norm
 from scl_core.errors import UserError
 from scl_core.models.deeplabv3plus import DeepLabV3Plus
 from scl_core.models.encoders import ENCODERS, OUTPUT_STRIDES, make_encoder
 from scl_core.models.layers import recompute_blocks
+from scl_core.models.twin import ENCODER_NAMES
 from scl_core.models.user_module import load_user_segmenter
 from scl_core.models.weights import load_weights
 from scl_core.settings import setting
+
+FROZEN = ("none", "encoder", "all")
 
 
 @dataclass
@@ -34,6 +38,13 @@ class ModelConfig:
         False, "Dilate the blocks of a resnet's last stage by 1, 2 and 4 times its dilation, as CPS and PCR do."
     )
     decoder_channels: int = setting(256, "Channels of pyramid and decoder.", low=8)
+    leaky_pyramid: bool = setting(False, "Leaky ReLU of slope 0.01 in the pyramid, as the network of CPS has.")
+    frozen_batch_norm: str = setting(
+        "none",
+        "Batch norms that keep the running statistics of model.weights and use them in training too: none, the "
+        "encoder's, as CutMix-Seg has them, or all. Their scale and shift are trained.",
+        choices=FROZEN,
+    )
     checkpoint_activations: bool = setting(
         False,
         "Keep the inputs of the encoder's blocks alone and compute the blocks again for the gradient.",
@@ -52,13 +63,15 @@ def build_segmenter(
     *,
     deep_stem: bool = False,
     multi_grid: bool = False,
+    leaky_pyramid: bool = False,
     effective_batch: int | None = None,
 ) -> nn.Module:
     """Build a segmentation network with random weights.
 
     `encoder` is a name of `ENCODERS`, or `module:callable` of the user's own. The network maps images [B, 3, H, W] of
     any size to `.logits` [B, num_classes, H, W] and `.features` [B, D, h, w]. `output_stride` is 16 or 8, by default 16
-    (wide_resnet38 has 8 alone, and the decoder of Kim et al. 2020); `deep_stem`, `multi_grid`: settings of the resnets.
+    (wide_resnet38 has 8 alone, and the decoder of Kim et al. 2020); `deep_stem`, `multi_grid`: settings of the resnets;
+    `leaky_pyramid`: leaky ReLU there.
     `effective_batch` is the number of pictures in one training call over all processes: with one picture the pyramid's
     mean is normalised over its channels, with a warning.
     Raises `UserError` for an unknown encoder or a setting it has not.
@@ -79,7 +92,7 @@ def build_segmenter(
             UserWarning,
             stacklevel=2,
         )
-    return DeepLabV3Plus(backbone, num_classes, stride, decoder_channels, one_picture, kind.is_papers)
+    return DeepLabV3Plus(backbone, num_classes, stride, decoder_channels, one_picture, kind.is_papers, leaky_pyramid)
 
 
 def build_from_config(
@@ -101,6 +114,7 @@ def build_from_config(
         config.width,
         deep_stem=config.deep_stem,
         multi_grid=config.multi_grid,
+        leaky_pyramid=config.leaky_pyramid,
         effective_batch=effective_batch,
     )
     if config.checkpoint_activations and not recompute_blocks(segmenter):
@@ -108,6 +122,27 @@ def build_from_config(
             f"model.checkpoint_activations: {config.encoder} has no blocks of this project's encoders: set it to false"
         )
     network = own_network(segmenter)
+    if config.leaky_pyramid and not any(isinstance(part, nn.LeakyReLU) for part in network.modules()):
+        raise UserError(
+            "model.leaky_pyramid: the network that this method makes of model.encoder has no pyramid of this project: "
+            "set it to false"
+        )
     if config.weights:
         load_weights(network, config.weights, config.encoder, config.width, config.deep_stem, instead=segmenter)
+    freeze(network, config)
     return network
+
+
+def freeze(network: nn.Module, config: ModelConfig) -> None:
+    """Freeze the batch norms that `config` names. Raises `UserError` where there are none."""
+    if config.frozen_batch_norm == "none":
+        return
+    inner = getattr(network, "network", network)  # a network of the user's own
+    named = [getattr(inner, name) for name in ENCODER_NAMES if hasattr(inner, name)]
+    parts = named if config.frozen_batch_norm == "encoder" else [network]
+    if not sum(map(freeze_batch_norm, parts)):
+        where = "encoder" if config.frozen_batch_norm == "encoder" else "network"
+        raise UserError(
+            f"model.frozen_batch_norm {config.frozen_batch_norm}: the {where} of {config.encoder} has no batch norm: "
+            "set it to none"
+        )

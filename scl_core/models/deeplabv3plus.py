@@ -32,10 +32,11 @@ class ImagePool(nn.Module):
     picture: `one_picture` normalises over the channels of that picture instead (GroupNorm of one group).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, one_picture: bool):
+    def __init__(self, in_channels: int, out_channels: int, one_picture: bool, activation: type[nn.Module] = nn.ReLU):
         super().__init__()
         norm = nn.GroupNorm(1, out_channels) if one_picture else nn.BatchNorm2d(out_channels)
-        self.project = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), norm, nn.ReLU(inplace=True))
+        conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        self.project = nn.Sequential(conv, norm, activation(inplace=True))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.project(x.mean((2, 3), keepdim=True)).expand(-1, -1, *x.shape[2:])
@@ -44,30 +45,40 @@ class ImagePool(nn.Module):
 class AtrousPyramid(nn.Module):
     """One 1x1, three dilated 3x3 branches and the picture's mean, joined by a 1x1 convolution.
 
-    The dilations are 6, 12, 18 at output stride 16 and twice that at 8. There is no dropout: a draw inside the network
+    The dilations are 6, 12, 18 at output stride 16 and twice that at 8; `leaky`: ReLUs let a hundredth of what is
+    negative pass. There is no dropout: a draw inside the network
     would depend on the process that makes it.
     """
 
     gathered_alone = True  # see `scl_core.sharding.shard`
 
     def __init__(
-        self, in_channels: int, channels: int, output_stride: int, one_picture: bool, plain_projections: bool = False
+        self,
+        in_channels: int,
+        channels: int,
+        output_stride: int,
+        one_picture: bool,
+        plain_projections: bool = False,
+        leaky: bool = False,
     ):
         super().__init__()
+        self.activation = nn.LeakyReLU if leaky else nn.ReLU
         rates = [rate * 16 // output_stride for rate in RATES_AT_STRIDE_16]
-        atrous = [conv_norm(in_channels, channels, 3, dilation=rate) for rate in rates]
-        pool = ImagePool(in_channels, channels, one_picture)
-        convs = [conv_norm(in_channels, channels), *atrous]
+        atrous = [conv_norm(in_channels, channels, 3, dilation=rate, activation=self.activation) for rate in rates]
+        pool = ImagePool(in_channels, channels, one_picture, self.activation)
+        convs = [conv_norm(in_channels, channels, activation=self.activation), *atrous]
         self.branches = nn.ModuleList([pool, *convs] if plain_projections else [*convs, pool])
-        self.join = narrowing(channels * len(self.branches), channels, plain_projections)
+        self.join = narrowing(channels * len(self.branches), channels, plain_projections, self.activation)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.join(torch.cat([branch(x) for branch in self.branches], dim=1))
 
 
-def narrowing(in_channels: int, channels: int, plain: bool) -> nn.Module:
-    """A 1x1 convolution to fewer channels: alone, or with its normalisation and ReLU."""
-    return nn.Conv2d(in_channels, channels, 1, bias=False) if plain else conv_norm(in_channels, channels)
+def narrowing(in_channels: int, channels: int, plain: bool, activation: type[nn.Module] = nn.ReLU) -> nn.Module:
+    """A 1x1 convolution to fewer channels: alone, or with its normalisation and activation."""
+    if plain:
+        return nn.Conv2d(in_channels, channels, 1, bias=False)
+    return conv_norm(in_channels, channels, activation=activation)
 
 
 class DeepLabV3Plus(nn.Module):
@@ -84,12 +95,13 @@ class DeepLabV3Plus(nn.Module):
         decoder_channels: int,
         one_picture: bool = False,
         plain_projections: bool = False,
+        leaky_pyramid: bool = False,
     ):
         super().__init__()
         low_channels = min(48, decoder_channels // 4)
         self.encoder = encoder
         self.pyramid = AtrousPyramid(
-            encoder.deep_channels, decoder_channels, output_stride, one_picture, plain_projections
+            encoder.deep_channels, decoder_channels, output_stride, one_picture, plain_projections, leaky_pyramid
         )
         self.low_level = narrowing(encoder.low_channels, low_channels, plain_projections)
         self.decoder = nn.Sequential(

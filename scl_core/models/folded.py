@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from scl_core.batch_norm import FrozenBatchNorm2d
 from scl_core.models.user_module import UserSegmenter
 from scl_core.sharding import sharded_parts
 
@@ -24,6 +25,6 @@ def folded(network: nn.Module) -> nn.Module:
     for chain in [part for part in copied.modules() if isinstance(part, nn.Sequential)]:
         for number in range(len(chain) - 1):
             conv, norm = chain[number], chain[number + 1]
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, (nn.BatchNorm2d, FrozenBatchNorm2d)):
                 chain[number], chain[number + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
     return copied.to(memory_format=torch.channels_last)

@@ -37,7 +37,8 @@ class WideHeadSegmenter(nn.Module):
         channels, num_classes = segmenter.classifier.in_channels, segmenter.classifier.out_channels
         self.encoder = segmenter.encoder
         self.pyramid = deepcopy(segmenter.pyramid)
-        self.pyramid.join = conv_norm(channels * len(self.pyramid.branches), channels, 3)
+        activation = self.pyramid.activation
+        self.pyramid.join = conv_norm(channels * len(self.pyramid.branches), channels, 3, activation=activation)
         self.low_level = conv_norm(self.encoder.low_channels, channels)
         self.head = nn.Sequential(conv_norm(2 * channels, channels, 3), conv_norm(channels, channels, 3))
         self.classifier = nn.Conv2d(channels, num_classes, 1)

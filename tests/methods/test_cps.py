@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from scl_core.command_line import run_command
-from scl_core.cutmix import cutmix
+from scl_core.cutmix import box_owner, cutmix, sample_boxes
 from scl_core.losses import cross_pseudo_loss, ohem_cross_entropy, structured_consistency_loss
 from scl_core.losses.cross_pseudo import hard_labels
 from scl_core.methods import METHODS, StepDraws
@@ -17,6 +17,8 @@ from scl_core.restore import restore
 from scl_core.train import main as train
 from scl_core.train import weighted_sum
 from tests.methods.mixing import (
+    HEIGHT,
+    WIDTH,
     assert_resumed_equals_uninterrupted,
     gradients,
     random_batch,
@@ -78,6 +80,18 @@ def test_with_cutmix_each_learns_the_others_mixed_labels():
     assert 0 < (owner >= 0).sum() < owner.numel()
     expected = cross_entropy(logits[0], labels[1]) + cross_entropy(logits[1], labels[0])
     assert method(batch, DRAWS)["cross_pseudo"].item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_boxes_can_have_areas_of_their_own_in_training_and_in_the_probe():
+    method, batch = method_with(total_area=0.5, smallest_box_area=0.25), random_batch()
+    owner = draw_owner(batch.unlabeled_a, batch.positions, DRAWS, method.config)
+    expected = [
+        box_owner(sample_boxes(HEIGHT, WIDTH, 3, 0.5, "sum", generator, 0.25), HEIGHT, WIDTH)
+        for generator in DRAWS.generators(batch.positions, "boxes")
+    ]
+    assert torch.equal(owner, torch.stack(expected))
+    assert torch.equal(method.probe(batch, DRAWS).owner, owner[0])
+    assert len({tuple(box) for box in sample_boxes(99, 99, 3, 0.5, "sum", None, 0.25)[:, 2:].tolist()}) > 1
 
 
 @pytest.mark.parametrize(
@@ -178,6 +192,8 @@ def test_a_file_without_second_network_is_of_another_method():
         ({"ohem_threshold": 2}, "method.ohem_threshold 2.0 is out of range"),
         ({"partner": "none"}, "method.partner 'none' is not one of other, self"),
         ({"box_overlap": "toggle", "structured_weight": 1}, "leaves no pixel to one of several boxes"),
+        ({"smallest_box_area": 0.4}, "method.smallest_box_area 0.4 is the least that areas add up to"),
+        ({"smallest_box_area": 0.2, "area_mode": "union"}, "set method.area_mode to sum"),
         ({"max_pairs": -1}, "method.max_pairs -1 is out of range"),
         ({"ema_decay": 0.9}, "unknown setting method.ema_decay of method cps"),
     ],

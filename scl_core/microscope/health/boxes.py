@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scl_core.cutmix import box_owner, sample_boxes
+from scl_core.cutmix import box_owner, boxes_of
 from scl_core.data.images import IGNORE_INDEX
 from scl_core.microscope.health.finding import LOOK, SOUND, UNKNOWN, Finding
 from scl_core.seeding import generator_for
@@ -48,7 +48,7 @@ def classes_per_box(labels: Sequence[np.ndarray], settings, seed: int, draws: in
     for index in range(draws):
         label = np.asarray(labels[index % len(labels)])
         draw = generator_for(seed, index + 1, 0, "boxes")
-        boxes = sample_boxes(*label.shape, settings.num_boxes, settings.total_area, settings.area_mode, draw)
+        boxes = boxes_of(settings, *label.shape, draw)
         owner = box_owner(boxes, *label.shape).numpy()
         first = first or (label, owner)
         counted += _histograms(label, owner, range(settings.num_boxes - in_loss, settings.num_boxes))
