@@ -18,6 +18,7 @@ NOT_PART_OF_THE_RESULT = {
     "train.threads",
     "data.cache",
     "data.cache_mb",
+    "data.resident",
 }
 
 

@@ -140,6 +140,7 @@ LATER_CHANGES = (
     "train.shard",
     "data.cache",
     "data.cache_mb",
+    "data.resident",
 )
 
 

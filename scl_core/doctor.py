@@ -15,6 +15,7 @@ import torch
 
 from scl_core.command_line import read_options, run_command
 from scl_core.config import load_config
+from scl_core.data.memory import memory_words, resident_words
 from scl_core.data.sources import open_data, recognise_layout
 from scl_core.errors import UserError
 from scl_core.launch import PROJECT
@@ -76,9 +77,14 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.match(r"\d+(?:\.\d+)*", version)[0].split("."))
 
 
+def usual_device() -> str:
+    """Where training computes when nothing else is asked for."""
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 def check_device() -> Iterator[Finding]:
     """Where training would compute, and that it does."""
-    device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = usual_device()
     name = torch.cuda.get_device_name(0) if device == "cuda" else device
     try:
         sums = torch.ones(64, 64, device=device) @ torch.ones(64, 64, device=device)
@@ -136,13 +142,15 @@ def check_data(folder: str) -> Iterator[Finding]:
     """The folder holds a data set that can be opened and whose first masks fit."""
     try:
         layout = recognise_layout(folder)
-        source = open_data(load_config((), {"data.root": folder}).data)
+        config, device = load_config((), {"data.root": folder}).data, torch.device(usual_device())
+        source = open_data(config)
         source.check_labels(limit=3)
     except (UserError, OSError) as error:
         yield Finding("bad", str(error))
         return
     sizes = ", ".join(f"{len(pictures)} {name}" for name, pictures in source.lists.items())
     yield Finding("good", f"{folder}: {layout} layout, {len(source.class_names)} classes, {sizes}")
+    yield Finding("good", resident_words(source, config, device) or memory_words(source))
 
 
 def examine(runs: Path, data: str | None) -> Iterator[Finding]:

@@ -76,6 +76,17 @@ def test_resumed_equals_uninterrupted_bitwise(finished, tmp_path, method, stop):
     assert without_times(metrics(run)) == without_times(metrics(finished / method))
 
 
+def test_pictures_that_stay_on_the_device_train_alike_and_resume_bitwise(finished, tmp_path):
+    run, cut = tmp_path / "run", tmp_path / "cut"
+    settings = {"method__name": "scl", "data__resident": "true"}
+    assert run_command(train, tiny_options(run, **settings)) == 0
+    assert run_command(train, tiny_options(cut, **settings, train__stop_at=3)) == 0
+    assert run_command(train, ["--resume", str(cut)]) == 0
+    assert_bitwise_equal(checkpoint_tensors(run, 6), checkpoint_tensors(cut, 6))
+    assert "stay on cpu and are varied there" in (run / "log.txt").read_text()
+    assert metrics(run)[0]["loss"] == pytest.approx(metrics(finished / "scl")[0]["loss"], rel=1e-4)  # rounding grows
+
+
 def test_bf16_in_micro_batches_resumes_bitwise_and_scores_in_float32(tmp_path):
     options = {
         "train__precision": "bf16",

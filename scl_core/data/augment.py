@@ -17,8 +17,8 @@ from scl_core.data.images import IGNORE_INDEX, normalise, to_unit
 from scl_core.errors import UserError
 from scl_core.settings import setting
 
-_LUMA = (0.299, 0.587, 0.114)
-_RGB_TO_YIQ = torch.tensor([_LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
+LUMA = (0.299, 0.587, 0.114)
+_RGB_TO_YIQ = torch.tensor([LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
 _YIQ_TO_RGB = torch.linalg.inv(_RGB_TO_YIQ)
 _SMALLEST_SIGMA = 0.15
 SMALLEST_SCALE, LARGEST_SCALE = 0.05, 20.0
@@ -105,23 +105,30 @@ class Geometry:
     right: int
     flip: bool
 
-    def cut(self, array: np.ndarray, how: Image.Resampling) -> np.ndarray:
-        """Scale, cut and flip uint8 [H, W] or [H, W, 3] to [rows, columns(, 3)], computing no pixel beyond the cut."""
-        scale_y, scale_x = array.shape[0] / self.scaled_height, array.shape[1] / self.scaled_width
-        box = (
+    def box(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom of what is taken from a picture of `size` (height, width), in its own pixels."""
+        scale_y, scale_x = size[0] / self.scaled_height, size[1] / self.scaled_width
+        return (
             self.left * scale_x,
             self.top * scale_y,
-            min((self.left + self.columns) * scale_x, array.shape[1]),
-            min((self.top + self.rows) * scale_y, array.shape[0]),
+            min((self.left + self.columns) * scale_x, size[1]),
+            min((self.top + self.rows) * scale_y, size[0]),
         )
-        cut = Image.fromarray(array).resize((self.columns, self.rows), how, box=box)
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Columns of padding to the left and to the right, after the flip."""
+        sides = (self.right, self.width - self.right - self.columns)
+        return sides[::-1] if self.flip else sides
+
+    def cut(self, array: np.ndarray, how: Image.Resampling) -> np.ndarray:
+        """Scale, cut and flip uint8 [H, W] or [H, W, 3] to [rows, columns(, 3)], computing no pixel beyond the cut."""
+        cut = Image.fromarray(array).resize((self.columns, self.rows), how, box=self.box(array.shape[:2]))
         return np.array(cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.flip else cut)
 
     def padded(self, part: Tensor, fill: float) -> Tensor:
         """Place [..., rows, columns] in the crop: [..., height, width], filled with `fill` elsewhere."""
-        sides = (self.right, self.width - self.right - self.columns)
-        sides = sides[::-1] if self.flip else sides
-        return F.pad(part, (*sides, self.down, self.height - self.down - self.rows), value=fill)
+        return F.pad(part, (*self.sides, self.down, self.height - self.down - self.rows), value=fill)
 
     def image(self, image: np.ndarray) -> Tensor:
         """Cut a picture uint8 [H, W, 3]: float32 [3, rows, columns] in 0 .. 1."""
@@ -148,19 +155,39 @@ class Photometric:
 
     def apply(self, image: Tensor) -> Tensor:
         """Change float32 [3, H, W] in 0 .. 1; the result is in 0 .. 1 again."""
-        return _blurred(self._recolored(image), self.sigma)
+        return _blurred(self._recolored(image), self.blur())
 
     def without_jitter(self) -> "Photometric":
         """Brightness, contrast and hue as they were, colors kept or removed."""
         return replace(self, brightness=1.0, contrast=1.0, saturation=1.0 if self.saturation else 0.0, hue=0.0)
 
+    def matrix(self) -> Tensor:
+        """Brightness, contrast, saturation and hue as one matrix [3, 3]."""
+        if self._keeps_colors:
+            return torch.eye(3)
+        return self.contrast * (self.brightness * _hue_and_saturation(self.hue, self.saturation))
+
+    def luma(self) -> Tensor:
+        """What is added times the picture's mean color, [3]: contrast stretches around the mean luma."""
+        return torch.tensor(LUMA) * (self.brightness * (1 - self.contrast))
+
+    def blur(self) -> list[float]:
+        """The blur's weights along an axis, from -radius to radius; a single 1 for none."""
+        if self.sigma <= 0:
+            return [1.0]
+        radius = max(1, math.ceil(3 * self.sigma))
+        weights = [math.exp(-0.5 * (offset / self.sigma) ** 2) for offset in range(-radius, radius + 1)]
+        return [weight / sum(weights) for weight in weights]
+
+    @property
+    def _keeps_colors(self) -> bool:
+        return (self.brightness, self.contrast, self.saturation, self.hue) == (1.0, 1.0, 1.0, 0.0)
+
     def _recolored(self, image: Tensor) -> Tensor:
-        """Brightness, saturation and hue are one 3 x 3 matrix; contrast stretches around the mean luma."""
-        if (self.brightness, self.contrast, self.saturation, self.hue) == (1.0, 1.0, 1.0, 0.0):
+        if self._keeps_colors:
             return image
-        matrix = self.brightness * _hue_and_saturation(self.hue, self.saturation)
-        mean_luma = self.brightness * float(torch.tensor(_LUMA) @ image.mean((1, 2)))
-        mixed = (self.contrast * matrix) @ image.reshape(3, -1)
+        mean_luma = self.brightness * float(torch.tensor(LUMA) @ image.mean((1, 2)))
+        mixed = self.matrix() @ image.reshape(3, -1)
         return mixed.add_((1 - self.contrast) * mean_luma).clamp_(0, 1).view_as(image)
 
 
@@ -213,6 +240,18 @@ def jittered_at_times(
     ]
 
 
+def draw_labeled_change(config: AugmentConfig, generator: torch.Generator) -> Photometric | None:
+    """The change of a labeled picture, None where those keep their colors; drawn after its geometry."""
+    (change,) = jittered_at_times([draw_photometric(config, generator)], config, generator)
+    return change if config.photometric_labeled else None
+
+
+def draw_strong_changes(config: AugmentConfig, generator: torch.Generator, num_strong: int) -> list[Photometric]:
+    """The changes of the student's views of an unlabeled picture; drawn after its geometry."""
+    drawn = [draw_photometric(config, generator) for _ in range(num_strong)]
+    return jittered_at_times(drawn, config, generator)
+
+
 def labeled_sample(
     image: np.ndarray,
     label: np.ndarray,
@@ -226,9 +265,9 @@ def labeled_sample(
     The crop contains the pixel `focus` (row, column) where one is given.
     """
     geometry = draw_geometry(config, image.shape[:2], crop, generator, focus)
-    (change,) = jittered_at_times([draw_photometric(config, generator)], config, generator)
+    change = draw_labeled_change(config, generator)
     part = geometry.image(image)
-    part = change.apply(part) if config.photometric_labeled else part
+    part = change.apply(part) if change is not None else part
     return geometry.padded(normalise(part), 0.0), geometry.label(label)
 
 
@@ -242,8 +281,7 @@ def unlabeled_sample(
     """
     geometry = draw_geometry(config, image.shape[:2], crop, generator)
     part = geometry.image(image)
-    drawn = [draw_photometric(config, generator) for _ in range(num_strong)]
-    changes = jittered_at_times(drawn, config, generator)
+    changes = draw_strong_changes(config, generator, num_strong)
     strong = tuple(geometry.padded(normalise(change.apply(part)), 0.0) for change in changes)
     same = config.teacher_photometric == "same" and num_strong > 0
     weak = strong[0].clone() if same else geometry.padded(normalise(part), 0.0)
@@ -269,13 +307,11 @@ def _hue_and_saturation(hue: float, saturation: float) -> Tensor:
     return _YIQ_TO_RGB @ turn @ _RGB_TO_YIQ
 
 
-def _blurred(image: Tensor, sigma: float) -> Tensor:
-    """Blur [3, H, W] by a Gaussian, one axis after the other, the border repeated."""
-    if sigma <= 0:
+def _blurred(image: Tensor, weights: list[float]) -> Tensor:
+    """Blur [3, H, W] by these weights, one axis after the other, the border repeated."""
+    radius = len(weights) // 2
+    if radius == 0:
         return image
-    radius = max(1, math.ceil(3 * sigma))
-    weights = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-radius, radius + 1)]
-    weights = [weight / sum(weights) for weight in weights]
     rows = _weighted_shifts(F.pad(image[None], (0, 0, radius, radius), mode="replicate")[0], weights, dim=1)
     return _weighted_shifts(F.pad(rows[None], (radius, radius, 0, 0), mode="replicate")[0], weights, dim=2)
 

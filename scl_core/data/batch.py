@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-class _Movable:
+class Movable:
     """Moves every tensor of a dataclass, also inside tuples and nested parts."""
 
     def to(self, device: torch.device | str, non_blocking: bool = True):
@@ -23,13 +23,13 @@ class _Movable:
                 return change(value)
             if isinstance(value, tuple):
                 return tuple(apply(item) for item in value)
-            return value._each(change) if isinstance(value, _Movable) else value
+            return value._each(change) if isinstance(value, Movable) else value
 
         return type(self)(**{field.name: apply(getattr(self, field.name)) for field in fields(self)})
 
 
 @dataclass
-class Views(_Movable):
+class Views(Movable):
     """The views of B unlabeled pictures; all views of a picture share one geometry.
 
     `weak` [B, 3, H, W] float32, ImageNet-normalised, is the teacher's; `strong` holds the student's views of the same
@@ -43,7 +43,7 @@ class Views(_Movable):
 
 
 @dataclass
-class Batch(_Movable):
+class Batch(Movable):
     """One rank's part of one step's batch.
 
     `images` [L, 3, H, W] float32, ImageNet-normalised; `labels` int64 [L, H, W], 255 = ignore. `unlabeled_a` and

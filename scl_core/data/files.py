@@ -7,7 +7,7 @@ import numpy as np
 
 from scl_core.data.images import MAX_PIXELS
 from scl_core.data.lists import Entry, check_files, missing_files, require_masks
-from scl_core.data.memory import cache_setting, open_cache
+from scl_core.data.memory import cache_setting, open_cache, resident_setting
 from scl_core.data.pictures import DataSource, FileList
 from scl_core.errors import UserError
 from scl_core.settings import setting
@@ -24,6 +24,7 @@ class FileSettings:
     max_pixels: int = setting(MAX_PIXELS, "Largest picture that is decoded, in pixels.", low=1)
     cache: str = cache_setting()
     cache_mb: int = setting(512, "Memory for decoded pictures at input size, in MiB per process.", low=0)
+    resident: str = resident_setting()
 
 
 def open_root(root: str | None) -> Path:

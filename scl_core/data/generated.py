@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scl_core.data.memory import cache_setting, open_cache
+from scl_core.data.memory import cache_setting, open_cache, resident_setting
 from scl_core.data.pictures import DataSource, PictureCache, PictureList
 from scl_core.data.scenes import CLASS_NAMES, PALETTE, Dials, draw_scene
 from scl_core.errors import UserError
@@ -32,6 +32,7 @@ class ScenesConfig:
     color_overlap: float = setting(0.5, "How alike the colors of different classes are, 0 to 1.", low=0.0, high=1.0)
     cache: str = cache_setting()
     cache_mb: int = setting(512, "Memory for drawn scenes, in MiB per process.", low=0)
+    resident: str = resident_setting()
 
     def open(self, seed_for_lists: int = 0) -> DataSource:
         """Open the lists; nothing is drawn before it is asked for."""

@@ -5,23 +5,26 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, get_worker_info
 
-from scl_core.data.augment import AugmentConfig, labeled_sample, unlabeled_sample
-from scl_core.data.batch import Batch, Views
-from scl_core.data.class_uniform import ClassUniform, open_class_uniform
+from scl_core.data.augment import AugmentConfig
+from scl_core.data.batch import Batch
+from scl_core.data.class_uniform import open_class_uniform
+from scl_core.data.memory import is_resident, training_pixels
 from scl_core.data.pictures import DataSource, PictureList
-from scl_core.data.sampling import pair_indices, rank_positions, sample_number, shuffled
+from scl_core.data.resident import ResidentLoader, ResidentSteps
+from scl_core.data.sampling import rank_positions
+from scl_core.data.steps import Refusal, TrainingSteps, crop_size
 from scl_core.errors import Fault, UserError
-from scl_core.seeding import generator_for
 
 if TYPE_CHECKING:
     from scl_core.distributed import World
+
+__all__ = ["TrainingLoader", "crop_size", "prepare_worker", "training_loader"]
 
 
 def training_loader(
@@ -35,18 +38,20 @@ def training_loader(
     needs_unlabeled: bool,
     num_strong: int,
     partner: str = "other",
-) -> "TrainingLoader":
+) -> "TrainingLoader | ResidentLoader":
     """Return this rank's batches of steps `first_step`, `first_step` + 1, ... `train.steps` (steps count from 1).
 
     Rank r of W makes positions [r B / W, (r + 1) B / W) of an effective batch of B. A batch depends on the seed, the
     step and those positions alone, so a resumed run gets what an uninterrupted one would. With the `partner` "self" the
-    second of a pair of unlabeled pictures is the first one, under draws of its own.
+    second of a pair of unlabeled pictures is the first one, under draws of its own. Where `data.resident` holds, the
+    batches are made on the device, and no workers are started.
     Reads train.batch_labeled, .batch_unlabeled, .unlabeled_from, .steps, .workers. Raises UserError when a batch
     cannot be shared by the processes, a list is missing, or there are too few unlabeled pictures; iterating raises it
     with the file's name, and Fault when a worker process dies.
     """
     labeled = source.pictures("labeled")
-    steps = TrainingSteps(
+    resident = is_resident(source, data_config, world.device)
+    steps = (ResidentSteps if resident else TrainingSteps)(
         labeled=labeled,
         unlabeled=_pool(source, train.unlabeled_from) if needs_unlabeled else None,
         augment=augment,
@@ -63,97 +68,10 @@ def training_loader(
         coarse=source.lists.get("coarse"),
         uniform=open_class_uniform(source, labeled, augment, data_config, train.steps),
     )
-    return TrainingLoader(steps, train.workers, pin_memory=world.device.type == "cuda")
-
-
-def crop_size(augment: AugmentConfig, data_config, labeled: PictureList) -> tuple[int, int]:
-    """Return (height, width) of the training crop: as set, else the input size, else the first labeled picture's."""
-    own = (data_config.height, data_config.width)
-    if None in own and None in (augment.crop_height, augment.crop_width):
-        own = labeled.input(0).shape[:2]
-    return augment.crop_height or own[0], augment.crop_width or own[1]
-
-
-@dataclass(frozen=True)
-class TrainingSteps(Dataset):
-    """Item k is this rank's batch of step `first_step` + k, or the user's mistake that was met while making it."""
-
-    labeled: PictureList
-    unlabeled: PictureList | None
-    augment: AugmentConfig
-    crop: tuple[int, int]
-    seed: int
-    num_strong: int
-    batch_labeled: int
-    batch_unlabeled: int
-    label_positions: range
-    positions: range
-    first_step: int
-    last_step: int
-    coarse: PictureList | None = None
-    uniform: ClassUniform | None = None
-    with_itself: bool = False
-
-    def __len__(self) -> int:
-        return max(0, self.last_step - self.first_step + 1)
-
-    def __getitem__(self, k: int) -> "Batch | Refusal":
-        try:
-            return self.batch(self.first_step + k)
-        except UserError as error:
-            return Refusal(str(error))
-
-    def batch(self, step: int) -> Batch:
-        """Make the batch of `step`; raises UserError naming the file that cannot be used."""
-        images, labels, names = zip(*(self._labeled(step, position) for position in self.label_positions), strict=True)
-        first, second = self._pairs(step) if self.positions else (None, None)
-        return Batch(
-            torch.stack(images),
-            torch.stack(labels),
-            names,
-            first,
-            second,
-            tuple(self.positions),
-            tuple(self.label_positions),
-        )
-
-    def _labeled(self, step: int, position: int) -> tuple[torch.Tensor, torch.Tensor, str]:
-        pictures, index, focus = self._choice(step, position)
-        generator = generator_for(self.seed, step, position, "labeled")
-        with _naming(pictures, index, step):
-            image, label = pictures.input(index), pictures.label(index)
-            return *labeled_sample(image, label, self.augment, self.crop, generator, focus), pictures.names[index]
-
-    def _choice(self, step: int, position: int) -> tuple[PictureList, int, tuple[int, int] | None]:
-        """The labeled (or coarse) picture of a position, and the pixel its crop is to contain.
-
-        Samples that go to no class show each labeled picture once per epoch, as if there were no others.
-        """
-        number = sample_number(step, position, self.batch_labeled)
-        if self.uniform is not None and self.uniform.aims(number):
-            aim = self.uniform.aim(self.seed, step, number)
-            return self.coarse if aim.from_coarse else self.labeled, aim.index, (aim.row, aim.column)
-        number -= self.uniform.before(number) if self.uniform is not None else 0
-        return self.labeled, shuffled(self.seed, number, len(self.labeled), "labeled"), None
-
-    def _pairs(self, step: int) -> tuple[Views, Views]:
-        size, batch = len(self.unlabeled), self.batch_unlabeled
-        pairs = [pair_indices(self.seed, step, position, batch, size) for position in self.positions]
-        first, second = zip(*pairs, strict=True)
-        second = first if self.with_itself else second
-        return self._views(step, first, "unlabeled_a"), self._views(step, second, "unlabeled_b")
-
-    def _views(self, step: int, indices: tuple[int, ...], stream: str) -> Views:
-        samples = [self._unlabeled(step, *place, stream) for place in zip(self.positions, indices, strict=True)]
-        weak, strong, valid = zip(*samples, strict=True)
-        views = tuple(torch.stack(view) for view in zip(*strong, strict=True))
-        names = tuple(self.unlabeled.names[index] for index in indices)
-        return Views(torch.stack(weak), views, torch.stack(valid), names)
-
-    def _unlabeled(self, step: int, position: int, index: int, stream: str):
-        generator = generator_for(self.seed, step, position, stream)
-        with _naming(self.unlabeled, index, step):
-            return unlabeled_sample(self.unlabeled.input(index), self.augment, self.crop, generator, self.num_strong)
+    pin_memory = world.device.type == "cuda"
+    if resident:
+        return ResidentLoader(steps, TrainingLoader(steps, 0, pin_memory), training_pixels(source), world.device)
+    return TrainingLoader(steps, train.workers, pin_memory)
 
 
 class TrainingLoader:
@@ -196,13 +114,6 @@ class TrainingLoader:
                 yield item
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """A user's mistake met in a worker: sent as data, because a worker's exception arrives with its traceback."""
-
-    message: str
-
-
 @contextmanager
 def _running(loader: DataLoader):
     """Yield the loader's iterator and stop its workers afterwards, also when the process ends while it is in use.
@@ -217,17 +128,6 @@ def _running(loader: DataLoader):
     finally:
         stop()
         atexit.unregister(stop)
-
-
-@contextmanager
-def _naming(pictures: PictureList, index: int, step: int):
-    """Add step and file to an unforeseen error while a picture is prepared; a UserError names its file already."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        raise RuntimeError(f"step {step}, picture {pictures.place(index)}: {type(error).__name__}: {error}") from error
 
 
 def _next(items: Iterator) -> Batch | Refusal | None:

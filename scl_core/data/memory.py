@@ -3,6 +3,7 @@
 import sys
 
 import psutil
+import torch
 
 from scl_core.data.images import MAX_PIXELS, picture_size
 from scl_core.data.pictures import DataSource, FileList, PictureCache, PictureList
@@ -13,10 +14,20 @@ MEBIBYTE = 2**20
 TRAINING_LISTS = ("labeled", "coarse", "unlabeled")
 CACHE_HELP = "Decoded pictures kept in memory: auto keeps cache_mb of them, all keeps every one, none decodes anew."
 
+RESIDENT_HELP = (
+    "Training pictures stay on the device and are varied there: auto where a GPU has room, true always, false never."
+)
+RESIDENT_SHARE = 0.25  # of the GPU's free memory; networks and their activations want the rest
+
 
 def cache_setting():
     """The setting `data.cache` of every data set."""
     return setting("auto", CACHE_HELP, choices=("auto", "all", "none"))
+
+
+def resident_setting():
+    """The setting `data.resident` of every data set."""
+    return setting("auto", RESIDENT_HELP, choices=("auto", "true", "false"))
 
 
 def open_cache(config) -> PictureCache:
@@ -38,20 +49,55 @@ def memory_words(source: DataSource) -> str:
     return f"{size}; {megabytes(limit)} are kept in memory, the others are decoded anew (data.cache_mb, data.cache all)"
 
 
+def is_resident(source: DataSource, data_config, device: torch.device) -> bool:
+    """Whether the training pictures are to stay on `device`, by `data.resident`."""
+    if data_config.resident == "auto":
+        return device.type == "cuda" and training_bytes(source) <= resident_limit(device)
+    return data_config.resident == "true"
+
+
+def resident_limit(device: torch.device) -> int:
+    """Bytes of a GPU's memory that pictures may take without being told to."""
+    return int(RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0])
+
+
+def resident_words(source: DataSource, data_config, device: torch.device) -> str | None:
+    """What a training says about `data.resident`; None where no GPU is there and nobody asked."""
+    size = f"training pictures of about {megabytes(training_bytes(source))}"
+    if is_resident(source, data_config, device):
+        return f"{size} stay on {device} and are varied there (data.resident {data_config.resident})"
+    if device.type != "cuda":
+        return None
+    if data_config.resident == "false":
+        return f"{size} are varied on the CPU (data.resident false)"
+    return (
+        f"{size} are varied on the CPU: more than the {megabytes(resident_limit(device))} of the GPU that "
+        "data.resident auto takes"
+    )
+
+
 def training_bytes(source: DataSource) -> int:
     """Bytes of all training pictures and masks at input size; of their own sizes, that of the first counts for all."""
-    return sum(list_bytes(source.lists[name]) for name in TRAINING_LISTS if name in source.lists)
+    pixels, classes = training_pixels(source)
+    return 3 * pixels + classes
 
 
-def list_bytes(pictures: PictureList) -> int:
-    """Bytes of a list's pictures, three a pixel, and masks, one a pixel."""
+def training_pixels(source: DataSource) -> tuple[int, int]:
+    """Pixels of all training pictures, and of their masks, counted in the same way."""
+    lists = [source.lists[name] for name in TRAINING_LISTS if name in source.lists]
+    pixels = [list_pixels(pictures) for pictures in lists]
+    return sum(pixels), sum(count for count, pictures in zip(pixels, lists, strict=True) if pictures.has_masks)
+
+
+def list_pixels(pictures: PictureList) -> int:
+    """Pixels of a list's pictures."""
     if pictures.size is not None:
         height, width = pictures.size
     elif isinstance(pictures, FileList):
         height, width = picture_size(pictures.place(0), MAX_PIXELS)
     else:
         height, width = pictures.image(0).shape[:2]
-    return len(pictures) * height * width * (3 + pictures.has_masks)
+    return len(pictures) * height * width
 
 
 def megabytes(count: int) -> str:

@@ -12,7 +12,7 @@ from scl_core.allocator import keep_freed_memory
 from scl_core.checkpoint import Checkpoint, find_checkpoint, read_checkpoint, sweep
 from scl_core.config import RunConfig, flatten, to_dict
 from scl_core.data.leaks import leak_words
-from scl_core.data.memory import memory_words
+from scl_core.data.memory import memory_words, resident_words
 from scl_core.data.sources import DataSource, open_data
 from scl_core.distributed import World
 from scl_core.errors import UserError
@@ -80,7 +80,7 @@ def prepare(plan: Plan, world: World, stack: ExitStack) -> Session:
     passes = passes_of(config.train, world.device)
     source = open_data(config.data)
     plan.check_lists(source, world.size)
-    cached = memory_words(source)
+    cached, resident = memory_words(source), resident_words(source, config.data, world.device)
     method = build_method(config, len(source.class_names))
     open_structured_teacher(config.method)
     memory = fitting_forecast(method, config, source, world)
@@ -98,6 +98,8 @@ def prepare(plan: Plan, world: World, stack: ExitStack) -> Session:
     progress = Progress(config.train.steps, first_step - 1, run.path / "log.txt", quiet=not world.is_main)
     progress.say(f"{run.path}: {config.method.name} on {source.name} ({sizes(source)}), {world.device}; Ctrl-C saves")
     progress.say(cached)
+    if resident is not None:
+        progress.say(resident)
     if world.is_main and (leak := leak_words(source)):
         progress.say(leak)
     if memory is not None:
