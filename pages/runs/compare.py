@@ -65,7 +65,7 @@ def show_settings(names: list[str]) -> None:
     only = st.toggle("Only differences", value=True, key="only_differences", bind="query-params")
     table = settings_table({f"{ev.letter(index)} · {plain_name(name)}": name for index, name in enumerate(names)}, only)
     if len(table):
-        st.dataframe(table, hide_index=True, height="content")
+        st.dataframe(table, hide_index=True, height="content", alt="Settings of the runs")
     else:
         st.info("These runs have the same settings." if len(names) > 1 else "Pick a second run to see what differs.")
 
@@ -86,6 +86,7 @@ if not chosen:
 st.dataframe(
     ev.overview(chosen),
     hide_index=True,
+    alt="The evaluations that are compared, with their mIoU",
     column_config={
         "mIoU": st.column_config.NumberColumn("mIoU (%)", format="%.1f"),
         "Boundary": st.column_config.NumberColumn(

@@ -74,6 +74,6 @@ if len(names) > 1:
     st.subheader("Settings that differ")
     table = settings_table({plain_name(name): name for name in names}, only_differences=True)
     if len(table):
-        st.dataframe(table, hide_index=True, height="content")
+        st.dataframe(table, hide_index=True, height="content", alt="Settings in which the runs differ")
     else:
         st.info("These runs have the same settings.")

@@ -53,7 +53,9 @@ def show_classes(chosen: list[ev.Evaluation]) -> None:
     reading, *drawing = st.columns(2, gap="medium") if len(others) < 2 else [st.container(), *st.columns(2)]
     with reading:
         frame, formats = class_table(table, support, found)
-        st.dataframe(frame, hide_index=True, placeholder="–", column_config=formats, height="content")
+        st.dataframe(
+            frame, hide_index=True, placeholder="–", column_config=formats, height="content", alt="IoU, class by class"
+        )
         st.caption("IoU in percent, Δ in percentage points. A dash: neither labels nor prediction have the class.")
     for index, label in enumerate(others):
         ends = {name: found[label][1:] for name, found in found.items() if label in found}
@@ -199,7 +201,7 @@ def show_cell(items, matrices, cell: tuple[int, int, int], area: str) -> None:
     if len(order):
         pictures = [matrices[which].names[index] for index in order[:PICTURES]]
         frame = pd.DataFrame({"Picture": map(plain_name, pictures), "Pixels": counts[:PICTURES]})
-        st.dataframe(frame, hide_index=True, height=220)
+        st.dataframe(frame, hide_index=True, height=220, alt="Pictures that hold this confusion")
         viewer_link(items, pictures[0], "Look at these pictures", truth=names[row], predicted=names[column])
 
 
@@ -221,7 +223,9 @@ def show_pictures(items: list[ev.Evaluation]) -> None:
     )
     number = st.column_config.NumberColumn
     formats = {name: number(format="%+.1f" if name == "Δ" else "%.1f") for name in frame.columns[1:]}
-    st.dataframe(frame.iloc[order[:PICTURES]], hide_index=True, column_config=formats, height=400)
+    st.dataframe(
+        frame.iloc[order[:PICTURES]], hide_index=True, column_config=formats, height=400, alt="mIoU of each picture"
+    )
     viewer_link(items, matrices[0].names[order[0]], "Look at these pictures")
 
 

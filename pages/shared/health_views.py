@@ -98,6 +98,7 @@ def show_lists(health: Health, records: list[dict], evaluations: list[dict]) -> 
             for item in found or shown
         ],
         hide_index=True,
+        alt="Training pictures and the evaluated ones that they are like",
         column_config={"likeness": st.column_config.NumberColumn(format="%.4f", help="Correlation of small versions.")},
     )
 

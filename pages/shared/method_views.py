@@ -158,7 +158,10 @@ def show_training_step(selection: Selection) -> None:
 def show_replay(found: Replay) -> None:
     """Terms, weights and sum; with the logged row beside them where there is one."""
     columns = _replay_columns()
-    st.dataframe(replay_table(found), hide_index=True, key="table_replay", column_config=columns, placeholder="–")
+    st.dataframe(
+        replay_table(found), hide_index=True, key="table_replay", column_config=columns, placeholder="–",
+        alt="Terms of the loss, recomputed and as logged",
+    )  # fmt: skip
     pictures = f"{len(found.names)} pictures of the whole effective batch, student in {found.mode} mode"
     if found.logged is None:
         st.caption(f"{pictures}. Not a training step, or its row is not written: there is nothing to compare with.")

@@ -132,4 +132,6 @@ def show_checkpoints(selection: Selection, palette: np.ndarray) -> None:
         "consistency": number(format="%.5f"),
         "structured": number(format="%.5f"),
     }
-    st.dataframe(rows, hide_index=True, key="table_checkpoints", column_config=formats)
+    st.dataframe(
+        rows, hide_index=True, key="table_checkpoints", column_config=formats, alt="Teacher and student by checkpoint"
+    )

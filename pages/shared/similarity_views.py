@@ -80,7 +80,10 @@ def show_table(probe: Probe, ranked: list[BoxReport]) -> None:
             format="percent", min_value=0, max_value=largest, help="What it adds, as a share of the structured loss."
         ),
     }
-    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=formats, key="table_losses", height=ROWS * 35 + 38)
+    st.dataframe(
+        pd.DataFrame(rows), hide_index=True, column_config=formats, key="table_losses", height=ROWS * 35 + 38,
+        alt="Losses of the boxes, the heaviest first",
+    )  # fmt: skip
     scale = rf"\tfrac{{1}}{{{len(ranked)}}}" if probe.box_reduction == "mean" else ""
     total = sum(box.term for box in ranked)
     st.latex(rf"{scale}\textstyle\sum_n \ell_n = {total:.6f} \qquad \mathcal{{L}}_{{sc}} = {probe.structured:.6f}")
