@@ -19,7 +19,7 @@ from scl_core.predict import refuse_settings
 from scl_core.progress import Progress
 from scl_core.restore import Restored, restore
 from scl_core.runs import RunFolder
-from scl_core.storage.files import SMALL_FILE, DamagedFile, read_json, write_json_atomic
+from scl_core.storage.files import SMALL_FILE, DamagedFile, read_json, refusal, write_json_atomic
 
 USAGE = "python -m scl_core.agreement RUN_DIR [--split unlabeled] [--checkpoint last|best|STEP] [--device cpu]"
 FOLDER = "agreement"
@@ -109,7 +109,7 @@ def write_ranking(run: RunFolder, ranking: Ranking) -> None:
         file.parent.mkdir(exist_ok=True)
         write_json_atomic(file, asdict(ranking))
     except (OSError, DamagedFile) as error:
-        raise UserError(f"{file}: the ranking cannot be written ({error})") from error
+        raise UserError(f"{file}: the ranking cannot be written: {refusal(error)}") from error
 
 
 def read_ranking(run: RunFolder, step: int, split: str) -> Ranking | None:

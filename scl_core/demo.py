@@ -10,6 +10,7 @@ from scl_core import launch
 from scl_core.config import RunConfig, load_config, to_dict
 from scl_core.errors import UserError
 from scl_core.runs import RunFolder, RunStatus
+from scl_core.storage.files import refusal
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 METHODS = ("supervised", "scl")
@@ -34,18 +35,20 @@ def start(root: str | Path, more: Sequence[str | Path] = ()) -> list[RunFolder]:
 def copy_recorded(root: str | Path) -> list[str]:
     """Put the recorded pair into a folder of runs; returns their names. What is there already stays as it is.
 
-    Raises `UserError` where the folder cannot be written.
+    Both come or none: raises `UserError` where the folder cannot be written.
     """
     names = [f"{name}-recorded" for name in NAMES]
-    for name, source in zip(names, NAMES, strict=True):
-        target, unfinished = Path(root) / name, Path(root) / f".{name}"
-        try:
-            if not target.exists():
-                shutil.rmtree(unfinished, ignore_errors=True)
-                shutil.copytree(RECORDED / source, unfinished)
-                unfinished.rename(target)
-        except OSError as error:
-            raise UserError(f"the recorded demo cannot be copied into {root}: {error}") from error
+    missing = {source: name for name, source in zip(names, NAMES, strict=True) if not (Path(root) / name).exists()}
+    try:
+        for source, name in missing.items():
+            shutil.rmtree(Path(root) / f".{name}", ignore_errors=True)
+            shutil.copytree(RECORDED / source, Path(root) / f".{name}")
+        for name in missing.values():
+            (Path(root) / f".{name}").rename(Path(root) / name)
+    except OSError as error:
+        for name in missing.values():
+            shutil.rmtree(Path(root) / f".{name}", ignore_errors=True)
+        raise UserError(f"the recorded demo, 6 MB, cannot be copied into {root}: {refusal(error)}") from error
     return names
 
 

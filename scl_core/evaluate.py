@@ -26,6 +26,7 @@ from scl_core.protocol import OPTIONS, WHOLE, Protocol, read_protocol
 from scl_core.protocol import USAGE as PROTOCOL_USAGE
 from scl_core.restore import Restored, restore, run_config
 from scl_core.runs import RunFolder
+from scl_core.storage.files import DamagedFile, refusal
 
 SPLITS = ("train", "val", "test")
 USAGE = (
@@ -172,9 +173,20 @@ def evaluate_run(
         record = done.record(restored.class_names, words, source.list_hash) | extra
         if world.is_main:
             arrays = done.confusions, done.names, name_beside, done.boundary
-            run.write_evaluation(restored.step, split, name, record, *arrays)
+            store(run, restored.step, split, name, record, *arrays)
         evaluations.append(done)
     return evaluations
+
+
+def store(run: RunFolder, step: int, split: str, network: str, *what) -> None:
+    """`RunFolder.write_evaluation`. Raises `UserError` where the disk refuses; the scores of before stay."""
+    try:
+        run.write_evaluation(step, split, network, *what)
+        reason = "the disk is full: make room, then try again" if run.rows_wait else None
+    except (OSError, DamagedFile) as error:
+        reason = refusal(error)
+    if reason:
+        raise UserError(f"run {run.name}: the scores of the {network} cannot be stored: {reason}")
 
 
 def pictures_of(source: DataSource, split: str) -> PictureList:

@@ -15,10 +15,14 @@ from scl_core.launch import PROJECT
 from scl_core.runs import RunFolder
 from scl_core.runs.folder import tail
 from scl_core.runs.processes import describe_process, find_process
-from scl_core.storage.files import open_regular, read_json_or_none, write_json_atomic
+from scl_core.storage.files import DamagedFile, open_regular, read_json_or_none, refusal, write_json_atomic
 
 COUNT = re.compile(r"^(\d{1,12})/(\d{1,12})\b", re.MULTILINE)
 ERROR = "error: "
+
+KEPT_CHILDREN = 32
+NO_ROOM = 1 << 16
+"""Free bytes below which a disk counts as full."""
 
 _started: list[subprocess.Popen] = []
 _guard = threading.Lock()
@@ -63,17 +67,26 @@ def start_job(run: RunFolder, kind: str, command: Sequence[str]) -> None:
                 stderr=output,
                 start_new_session=True,
             )
-        write_json_atomic(record, describe_process(child.pid, command))
-    except OSError as error:
-        raise UserError(f"run {run.name}: {kind} cannot be started: {error.strerror}") from error
+        record_or_end(child, record, command)
+    except (OSError, DamagedFile) as error:
+        raise UserError(f"run {run.name}: {kind} cannot be started: {refusal(error)}") from error
     with _guard:
         _started.append(child)
+        del _started[:-KEPT_CHILDREN]
+
+
+def record_or_end(child: subprocess.Popen, record: Path, command: Sequence[str]) -> None:
+    """Write down which process it is; one that cannot be written down, and so never be found again, is ended."""
+    try:
+        write_json_atomic(record, describe_process(child.pid, command))
+    except BaseException:
+        child.kill()
+        child.wait()
+        raise
 
 
 def read_job(run: RunFolder, kind: str) -> Job | None:
     """The last job of this kind, None where there was none or it was put away."""
-    with _guard:
-        _started[:] = [child for child in _started if child.poll() is None]
     record = read_json_or_none(run.launch_file(f".{kind}.json"))
     if record is None:
         return None
@@ -81,16 +94,48 @@ def read_job(run: RunFolder, kind: str) -> Job | None:
     counts = COUNT.findall(log)
     done, total = map(int, counts[-1]) if counts else (0, 0)
     running = find_process(record) is not None
-    return Job(kind, running, done, total, None if running else problem_in(log))
+    problem = None if running else problem_in(log) or early_end(exit_status(record.get("pid")), done, total, log)
+    if problem and not running and free_bytes(run) < NO_ROOM:
+        problem += "; the disk is full: make room, then start it again"
+    return Job(kind, running, done, total, problem)
 
 
 def problem_in(log: str) -> str | None:
-    """The sentence of the error with which a command ended, None when it did its work."""
+    """The sentence of the error with which a command ended, None where its log tells of none."""
     lines = [line for line in log.splitlines() if line.strip()]
     told = next((line.removeprefix(ERROR) for line in reversed(lines) if line.startswith(ERROR)), None)
     if told is None and any(line.startswith("Traceback ") for line in lines):
         return lines[-1]
-    return told if lines else "it ended without a word"
+    return told
+
+
+def early_end(status: int | None, done: int, total: int, log: str) -> str | None:
+    """Why a job without an error in its log has no result either; None when it did its work.
+
+    `status` is that of its process, None where another server started it.
+    """
+    if not log.strip():
+        return "it ended without a word"
+    if status:
+        return f"it ended with status {status} after {done} of {total}"
+    if status is None and done < total:
+        return f"it ended after {done} of {total}"
+    return None
+
+
+def exit_status(pid: object) -> int | None:
+    """How a process that was started here ended; None for one that was not, or that still runs."""
+    with _guard:
+        return {child.pid: child.poll() for child in _started}.get(pid)
+
+
+def free_bytes(run: RunFolder) -> int:
+    """What the disk with the job's log has left."""
+    try:
+        usage = os.statvfs(run.launch_file("").parent)
+    except OSError:
+        return NO_ROOM
+    return usage.f_bavail * usage.f_frsize
 
 
 def cancel_job(run: RunFolder, kind: str) -> None:

@@ -18,7 +18,14 @@ import psutil
 from scl_core.errors import UserError
 from scl_core.runs import RunFolder, check_name
 from scl_core.runs.processes import describe_process, family, find_process
-from scl_core.storage.files import open_regular, read_json_or_none, replace_file, write_json_atomic
+from scl_core.storage.files import (
+    DamagedFile,
+    open_regular,
+    read_json_or_none,
+    refusal,
+    replace_file,
+    write_json_atomic,
+)
 from scl_core.storage.plain_yaml import to_yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -101,13 +108,16 @@ def resume(run_dir: str | Path, processes: int = 1, module: str = TRAINER) -> Ru
 
 @contextlib.contextmanager
 def starting(run: RunFolder) -> Iterator[None]:
-    """Let one at a time start a run. Raises `UserError` when the run is active."""
+    """Let one at a time start a run. Raises `UserError` when the run is active, or the disk refuses."""
     folder = run.launch_file("").parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(open_regular(folder / "lock", os.O_RDWR | os.O_CREAT)) as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        refuse_active(run)
-        yield
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(open_regular(folder / "lock", os.O_RDWR | os.O_CREAT)) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            refuse_active(run)
+            yield
+    except (OSError, DamagedFile) as error:
+        raise UserError(f"run {run.name} cannot be started: {refusal(error)}") from error
 
 
 def refuse_active(run: RunFolder) -> None:
@@ -133,7 +143,12 @@ def start(run: RunFolder, command: list[str]) -> subprocess.Popen:
         )
     with _started_guard:
         _started.append(child)
-    write_json_atomic(run.launch_file(".json"), describe_process(child.pid, command))
+    try:
+        write_json_atomic(run.launch_file(".json"), describe_process(child.pid, command))
+    except BaseException:  # without its record nobody could find and stop it
+        child.kill()
+        child.wait()
+        raise
     return child
 
 
@@ -153,8 +168,9 @@ def request_stop(run_dir: str | Path) -> None:
     for record in (read_json_or_none(run.path / "process.json"), read_json_or_none(run.launch_file(".json"))):
         process = find_process(record)
         if process is not None and record is not None:
-            run.launch_file("").parent.mkdir(exist_ok=True)
-            write_json_atomic(run.launch_file(".stop.json"), record | {"asked": time.time()})
+            with contextlib.suppress(OSError):  # a full disk costs the word "stopping", never the stop
+                run.launch_file("").parent.mkdir(exist_ok=True)
+                write_json_atomic(run.launch_file(".stop.json"), record | {"asked": time.time()})
             process.send_signal(signal.SIGTERM)
             return
     raise UserError(nobody_to_signal(run))

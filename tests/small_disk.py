@@ -22,3 +22,12 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         yield disk
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Leave no byte free on a small disk; removing the file that comes back makes room again."""
+    filler = disk / ".filler"
+    with pytest.raises(OSError), filler.open("ab", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+    return filler

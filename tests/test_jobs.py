@@ -1,5 +1,7 @@
 """Work that a page starts: real processes, their progress, their end, their cancelling."""
 
+import errno
+import subprocess
 import sys
 import time
 
@@ -70,3 +72,31 @@ def test_evaluating_by_a_job_writes_into_the_run(tmp_runs, run_cli):
     near = run.read_boundary(3, "test", "teacher")
     assert near.shape == confusions.shape and (near <= confusions).all() and 0 < near.sum() < confusions.sum()
     assert record["boundary_pixels"] == 3 and set(record["boundary_iou"]) == set(record["per_class_iou"])
+
+
+def test_a_job_that_was_ended_by_others_has_no_result(run):
+    jobs.start_job(run, "evaluate", python("import os; print('3/12  teacher', flush=True); os.kill(os.getpid(), 9)"))
+    wait_for(lambda: ended(run))
+    assert "status -9 after 3 of 12" in jobs.read_job(run, "evaluate").problem
+
+
+def test_a_job_of_another_server_counts_by_its_log(run):
+    jobs.start_job(run, "evaluate", python("print('3/12  teacher')"))
+    wait_for(lambda: ended(run))
+    jobs._started.clear()
+    assert jobs.read_job(run, "evaluate").problem == "it ended after 3 of 12"
+
+
+@pytest.mark.fault
+def test_a_job_without_a_record_is_not_left_running(run, monkeypatch):
+    started = []
+
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "/somewhere/.tmp")
+
+    monkeypatch.setattr(jobs, "write_json_atomic", refuse)
+    real = subprocess.Popen
+    monkeypatch.setattr(jobs.subprocess, "Popen", lambda *a, **k: started.append(real(*a, **k)) or started[-1])
+    with pytest.raises(UserError, match="cannot be started: the disk is full: make room, then try again"):
+        jobs.start_job(run, "evaluate", python("import time; time.sleep(60)"))
+    assert started[0].poll() is not None and jobs.read_job(run, "evaluate") is None

@@ -1,5 +1,6 @@
 """Launching: processes that outlive whoever started them, are stopped and killed as a whole, and never mistaken."""
 
+import errno
 import json
 import os
 import signal
@@ -248,3 +249,26 @@ def test_the_settings_file_is_read_by_the_trainer_as_given(tmp_runs, trainer):
     assert run.config() == config
     assert yaml.safe_load(Path(run.path, "config.yaml").read_text()) == config
     assert not run.launch_file(".yaml").exists()
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device", "/somewhere/.tmp")
+
+
+@pytest.mark.fault
+def test_a_run_that_finds_no_room_is_not_started(tmp_runs, trainer, monkeypatch):
+    for name in ("replace_file", "write_json_atomic"):
+        with monkeypatch.context() as patch:
+            patch.setattr(launch, name, full)
+            with pytest.raises(UserError, match="run first cannot be started: the disk is full: make room"):
+                launch.launch(CONFIG, tmp_runs / "first", module=trainer)
+        wait_until(lambda: launch.reap() == 0)
+
+
+@pytest.mark.fault
+def test_a_run_is_stopped_on_a_full_disk_too(tmp_runs, trainer, monkeypatch):
+    run = launch.launch(CONFIG, tmp_runs / "first", module=trainer)
+    wait_for(run, "running")
+    monkeypatch.setattr(launch, "write_json_atomic", full)
+    launch.request_stop(run.path)
+    wait_for(run, "stopped")

@@ -16,6 +16,7 @@ from scl_core.data.images import MAX_PIXELS, PICTURE_SUFFIXES, normalise, read_m
 from scl_core.data.sources import DataSource
 from scl_core.errors import UserError
 from scl_core.runs.pictures import keep_picture, kept_picture, kept_pictures
+from scl_core.storage.files import refusal
 
 FILES = "my files"
 LISTS = ("unlabeled", "labeled", "train", "val", "test")
@@ -93,14 +94,16 @@ def decoded_mask(content: bytes, name: str, num_classes: int) -> np.ndarray:
 
 
 def _read(content: bytes, name: str, reader: Callable[[str], np.ndarray]) -> np.ndarray:
-    with tempfile.NamedTemporaryFile(suffix=Path(name).suffix) as file:
-        file.write(content)
-        file.flush()
-        try:
+    try:
+        with tempfile.NamedTemporaryFile(suffix=Path(name).suffix) as file:
+            file.write(content)
+            file.flush()
             return reader(file.name)
-        except UserError as error:
-            reason = str(error).removeprefix(f"{file.name}: ").replace(file.name, name)
-            raise UserError(f"{name} cannot be used: {reason}") from None
+    except UserError as error:
+        reason = str(error).removeprefix(f"{file.name}: ").replace(file.name, name)
+        raise UserError(f"{name} cannot be used: {reason}") from None
+    except OSError as error:
+        raise UserError(f"{name} cannot be laid aside in {tempfile.gettempdir()}: {refusal(error)}") from error
 
 
 def _take_upload(side: str) -> None:

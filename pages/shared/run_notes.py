@@ -26,16 +26,20 @@ def show(summary: RunSummary | None) -> None:
         note = st.text_area("Note", summary.notes.note, max_chars=4000, placeholder="What this run is about")
         if st.form_submit_button("Save", icon=":material/save:"):
             save(summary, Notes(tuple(tags), note))
+    run, problem = st.session_state.get("notes_error", ("", ""))
+    if run == summary.name:
+        say_problem("The notes were not saved:", problem)
     with st.popover("Archive this run", icon=":material/archive:", disabled=summary.status.active):
         confirm(summary.name)
 
 
 def save(summary: RunSummary, notes: Notes) -> None:
-    """Write the notes; what goes wrong is said in place."""
+    """Write the notes; what goes wrong is kept for the page to show until they are saved."""
+    st.session_state.pop("notes_error", None)
     try:
         write_notes(summary.path, notes)
     except UserError as error:
-        say_problem("The notes were not saved:", error)
+        st.session_state["notes_error"] = (summary.name, str(error))
         return
     store.forget_summaries()
     st.rerun()

@@ -162,6 +162,11 @@ class RunFolder:
         """Append one evaluation's row: step, split, network, mean_iou, per_class_iou, protocol, list_hash, pictures."""
         self._append("evaluations.jsonl", row)
 
+    @property
+    def rows_wait(self) -> bool:
+        """Whether rows could not be appended, because the disk is full, and would be lost with this object."""
+        return any(self._waiting.values())
+
     def append_alarm(self, row: dict[str, Any]) -> None:
         """Append a row that says since which `step` an alarm of a `kind` is `on` or not, with a `text` for people."""
         self._append("alarms.jsonl", row)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scl_core.errors import UserError
-from scl_core.storage.files import DamagedFile, read_json_or_none, write_json_atomic
+from scl_core.storage.files import DamagedFile, read_json_or_none, refusal, write_json_atomic
 
 FILE = "notes.json"
 TAG_LENGTH, TAG_COUNT, NOTE_LENGTH = 40, 20, 4000
@@ -43,4 +43,4 @@ def write_notes(run_dir: str | Path, notes: Notes) -> None:
     try:
         write_json_atomic(Path(run_dir) / FILE, {"tags": list(tags), "note": notes.note.strip()})
     except (OSError, DamagedFile) as error:
-        raise UserError(f"the notes of {run_dir} cannot be written: {error}") from error
+        raise UserError(f"the notes of {run_dir} cannot be written, the old ones stay: {refusal(error)}") from error

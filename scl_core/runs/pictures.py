@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from scl_core.errors import UserError
-from scl_core.storage.files import DamagedFile, read_bytes, replace_file
+from scl_core.storage.files import DamagedFile, read_bytes, refusal, replace_file
 
 PICTURE_FOLDER = ".pictures"
 MOST_PICTURES = 16
@@ -31,7 +31,7 @@ def keep_picture(root: str | Path, name: str, content: bytes) -> str:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_file(folder / kept, content, durable=False)
     except (OSError, DamagedFile) as error:
-        raise UserError(f"the picture cannot be kept in {folder}: {error}") from error
+        raise UserError(f"the picture cannot be kept in {folder}: {refusal(error)}") from error
     for old in kept_pictures(root)[MOST_PICTURES:]:
         with contextlib.suppress(OSError):
             os.unlink(folder / old)

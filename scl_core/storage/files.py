@@ -21,6 +21,14 @@ class DamagedFile(ValueError):
     """A file that cannot be used: a link or a device, too large, or not what its name promises."""
 
 
+def refusal(error: Exception) -> str:
+    """Why the disk refused, in words that say what to do: without the number of the error or a temporary name."""
+    codes = (getattr(error, "errno", None), *(code for code in FULL_DISK if os.strerror(code) in str(error)))
+    if any(code in FULL_DISK for code in codes):
+        return "the disk is full: make room, then try again"
+    return getattr(error, "strerror", None) or str(error)
+
+
 def open_regular(path: str | Path, flags: int = os.O_RDONLY) -> int:
     """Open a regular file without following a link at its end and without waiting at a pipe; returns the descriptor.
 

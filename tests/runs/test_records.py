@@ -1,14 +1,13 @@
 """The lines of a run's records: torn, foreign and repeated ones, and a full disk."""
 
 import json
-import os
 
 import numpy as np
 import pytest
 
 from scl_core.runs import records
 from tests.runs.conftest import evaluation, start_run
-from tests.small_disk import small_disk
+from tests.small_disk import fill, small_disk
 
 
 def test_metrics_round_trip_and_numbers_that_are_not_finite_become_null(run):
@@ -104,15 +103,13 @@ def test_rows_wait_for_room_on_a_full_disk(tmp_path):
     with small_disk(tmp_path, "256k") as disk:
         run = start_run(disk / "run")
         run.append_metrics({"step": 1, "loss": 1.0})
-        with pytest.raises(OSError), (disk / "filler").open("wb", buffering=0) as filler:
-            while True:
-                filler.write(b"x" * 4096)
+        filler = fill(disk)
         with pytest.warns(RuntimeWarning, match="rows wait for room"):
             for step in range(2, 200):
                 run.append_metrics({"step": step, "loss": 1.0})
         run._last_beat -= 6
         run.beat(199)
         assert [row["step"] for row in run.metrics()] == list(range(1, len(run.metrics()) + 1))
-        os.unlink(disk / "filler")
+        filler.unlink()
         run.append_metrics({"step": 200, "loss": 1.0})
         assert [row["step"] for row in run.metrics()] == list(range(1, 201))
