@@ -18,6 +18,11 @@ def generator_for(seed: int, step: int, position: int, stream: str = "sample") -
     return torch.Generator().manual_seed(int(state[0]))
 
 
+def sent(drawn: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """What was drawn on the CPU, on `device`; the CPU does not wait until a GPU has it."""
+    return (drawn.pin_memory() if device.type == "cuda" else drawn).to(device, non_blocking=True)
+
+
 @lru_cache(maxsize=128)
 def permutation(seed: int, epoch: int, size: int, stream: str) -> np.ndarray:
     """Return the order of `size` pictures in one epoch: int64 [size], each of 0 .. size - 1 once, read-only."""

@@ -25,6 +25,7 @@ from scl_core.losses.structured_family import (
     weighted_per_box,
     window_per_picture,
 )
+from scl_core.seeding import sent
 
 CLASS_PAIRS = "method.structured_class_pairs"
 
@@ -139,7 +140,7 @@ def value_per_region(
     if form.form == "pixel_cosine":
         return pixel_cosine_per_box(student, teacher, *regions, valid=valid)[0]
     if form.class_pairs:
-        weights = class_pair_weights(form.class_pairs, compared.probs.shape[1]).to(student.device)
+        weights = sent(class_pair_weights(form.class_pairs, compared.probs.shape[1]), student.device)
         vectors, labels = same_width(student, teacher), compared.probs.argmax(1)
         return class_weighted_per_box(*vectors, *regions, weights, labels, valid)
     if form.pair_weights != "none" or form.centred or student.shape[1] != teacher.shape[1]:

@@ -87,8 +87,8 @@ def structured_per_box(
     check_shapes(student, teacher, owner, valid)
     generators = _one_per_picture(generator, len(student))
     first_box = num_boxes - num_loss_boxes
-    if max_pairs is None and _without_host(student.device):
-        counts, terms = _tiles(owner, valid, first_box, num_loss_boxes)
+    if max_pairs is None and without_host(student.device):
+        counts, terms = tiles_of(owner, valid, first_box, num_loss_boxes)
     else:
         places, counts = visible_pixels(owner, valid, first_box, num_loss_boxes)
         rows = counts.tolist()
@@ -275,12 +275,12 @@ def _terms(
                 drawn.append(_DrawnPairs(picture, [column], [part], pairs[:, None]))
             elif len(piece) > 1 and max_pairs != 0:
                 yield _EveryPair(picture, column, list(_bands(_part_of_box(picture, column, piece, width))))
-        yield from [_joined(drawn)] if drawn and _without_host(places.device) else drawn
+        yield from [_joined(drawn)] if drawn and without_host(places.device) else drawn
 
 
 def _part_of_box(picture: int, column: int, places: Tensor, width: int) -> _Part:
     """Rectangles are read far faster than lists of places, so a box is one, unless much of it is covered."""
-    if _without_host(places.device):
+    if without_host(places.device):
         return _Part(picture, column, places, None)
     columns = places % width
     left, right = int(columns.min()), int(columns.max()) + 1
@@ -318,12 +318,14 @@ def _joined(drawn: list[_DrawnPairs]) -> _DrawnPairs:
     return _DrawnPairs(drawn[0].picture, columns, [_Part(drawn[0].picture, column, places, None)], pairs)
 
 
-def _without_host(device: torch.device) -> bool:
+def without_host(device: torch.device) -> bool:
     """Whether to compute by tiles: a GPU waits for the host at each size that it must tell."""
     return device.type != "cpu"
 
 
-def _tiles(owner: Tensor, valid: Tensor | None, first_box: int, num_loss_boxes: int) -> tuple[Tensor, list[_EveryPair]]:
+def tiles_of(
+    owner: Tensor, valid: Tensor | None, first_box: int, num_loss_boxes: int
+) -> tuple[Tensor, list[_EveryPair]]:
     """The counts of `visible_pixels` and the tiles of each picture, without a number that the host has to know."""
     shown = owner >= first_box if valid is None else (owner >= first_box) & valid
     box = torch.where(shown, owner.long() - first_box, num_loss_boxes).clamp(max=num_loss_boxes).flatten(1)

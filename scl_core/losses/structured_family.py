@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
-from scl_core.losses.structured import check_shapes, normalise
+from scl_core.losses.structured import check_shapes, normalise, without_host
+from scl_core.losses.structured_tiles import between, class_pairs_by_tiles, weighted_by_tiles
 
 SMALLEST_PROBABILITY = 1e-30
 
@@ -59,11 +60,14 @@ def class_pair_matrix(
     num_classes = num_classes or student.shape[1]
     labels = teacher.argmax(1) if labels is None else labels
     dtype = torch.promote_types(student.dtype, torch.float32)
+    if without_host(student.device):
+        given = (owner, num_boxes, num_loss_boxes, labels, num_classes, valid)
+        return class_pairs_by_tiles(student.to(dtype), teacher.detach().to(dtype), *given)[0]
     matrix = (student.to(dtype).sum() * 0).expand(len(student), num_loss_boxes, num_classes, num_classes).clone()
     for box in _shown_boxes(student, teacher, owner, num_boxes, num_loss_boxes, valid):
         classes = labels[box.picture][box.shown]
         sets = [_grams(box.difference[:, classes == c], box.total[:, classes == c]) for c in range(num_classes)]
-        matrix[box.picture, box.column] = _between(sets) / box.shown.sum() ** 2
+        matrix[box.picture, box.column] = between(*map(torch.stack, zip(*sets, strict=True))) / box.shown.sum() ** 2
     return matrix
 
 
@@ -82,14 +86,22 @@ def class_weighted_per_box(
     `class_weights`: [C, C], at least 0; `labels`: int64 [B, H, W], others than 0 .. C - 1 take no part. A box's value
     is the sum of W (a_s - a_t)^2 over its pairs divided by that of W. The rest is as in `class_pair_matrix`.
     """
+    check_shapes(student, teacher, owner, valid)
     classes = len(class_weights)
-    matrix = class_pair_matrix(student, teacher, owner, num_boxes, num_loss_boxes, labels, classes, valid)
-    weights, pairs = class_weights.to(matrix.dtype), torch.zeros_like(matrix)
-    shown_pairs = matrix.new_zeros(matrix.shape[:2])
-    for picture, column, shown in _boxes(owner, num_boxes, num_loss_boxes, valid):
-        of_box = labels[picture][shown]
-        counts = of_box[(of_box >= 0) & (of_box < classes)].bincount(minlength=classes).to(matrix.dtype)
-        pairs[picture, column], shown_pairs[picture, column] = torch.outer(counts, counts), float(len(of_box)) ** 2
+    given = (owner, num_boxes, num_loss_boxes, labels, classes, valid)
+    if without_host(student.device):
+        dtype = torch.promote_types(student.dtype, torch.float32)
+        matrix, counts, visible = class_pairs_by_tiles(student.to(dtype), teacher.detach().to(dtype), *given)
+        counts, shown_pairs = counts.to(dtype), visible.to(dtype).square()
+        pairs = counts[..., :, None] * counts[..., None, :]
+    else:
+        matrix = class_pair_matrix(student, teacher, *given)
+        pairs, shown_pairs = torch.zeros_like(matrix), matrix.new_zeros(matrix.shape[:2])
+        for picture, column, shown in _boxes(owner, num_boxes, num_loss_boxes, valid):
+            of_box = labels[picture][shown]
+            counts = of_box[(of_box >= 0) & (of_box < classes)].bincount(minlength=classes).to(matrix.dtype)
+            pairs[picture, column], shown_pairs[picture, column] = torch.outer(counts, counts), float(len(of_box)) ** 2
+    weights = class_weights.to(matrix.dtype)
     total = (pairs * weights).sum((2, 3))
     return (matrix * weights).sum((2, 3)) * shown_pairs / torch.where(total > 0, total, 1)
 
@@ -136,6 +148,9 @@ def weighted_per_box(
     """
     dtype = torch.promote_types(student.dtype, torch.float32 if student.shape[1] == teacher.shape[1] else torch.float64)
     with torch.autocast(student.device.type, enabled=False):
+        if without_host(student.device):
+            given = (owner, num_boxes, num_loss_boxes, valid, weights, centred)
+            return weighted_by_tiles(student.to(dtype), teacher.detach().to(dtype), *given)
         values = (student.sum() * 0).to(dtype).expand(len(student), num_loss_boxes).clone()
         for picture, column, shown in _boxes(owner, num_boxes, num_loss_boxes, valid):
             unit, _ = normalise(student[picture][:, shown].to(dtype))
@@ -309,10 +324,3 @@ def _squared_distance(unit: Tensor, target: Tensor) -> Tensor:
 
 def _grams(difference: Tensor, total: Tensor) -> _Grams:
     return _Grams(difference @ difference.T, total @ total.T, difference @ total.T)
-
-
-def _between(sets: list[_Grams]) -> Tensor:
-    """The squared differences of similarities, summed over the pairs between any two of the N sets: [N, N]."""
-    dd, qq, dq = (torch.stack(grams) for grams in zip(*sets, strict=True))
-    across = dd.flatten(1) @ qq.flatten(1).T
-    return (across + across.T + 2 * dq.flatten(1) @ dq.mT.flatten(1).T) / 4

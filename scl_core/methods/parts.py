@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from scl_core.cutmix import box_owner, boxes_of, toggled_owner
 from scl_core.errors import UserError
 from scl_core.methods.base import StepDraws
+from scl_core.seeding import sent
 from scl_core.settings import setting
 from scl_core.structured_form import class_pair_weights
 
@@ -237,7 +238,7 @@ def draw_owner(
         paste(boxes_of(settings, height, width, generator), height, width)
         for generator in draws.generators(positions, stream)
     ]
-    return torch.stack(owners).to(views.weak.device)
+    return sent(torch.stack(owners), views.weak.device)
 
 
 def two_passes(

@@ -9,6 +9,7 @@ from scl_core.cutmix import box_owner, cutmix, sample_boxes
 from scl_core.data.classes import class_numbers
 from scl_core.methods.base import STRICT_CLASSES, Method
 from scl_core.methods.teacher import TeacherSettings, build_teacher
+from scl_core.seeding import sent
 from scl_core.settings import setting
 
 
@@ -68,7 +69,7 @@ class Supervised(Method):
             box_owner(sample_boxes(height, width, *settings, generator), height, width)
             for generator in draws.generators(batch.label_positions, "labeled boxes")
         ]
-        owner = torch.stack(owners).to(batch.labels.device)
+        owner = sent(torch.stack(owners), batch.labels.device)
         neighbours = [index ^ 1 if index ^ 1 < len(owners) else index for index in range(len(owners))]
         return cutmix(batch.images, batch.images[neighbours], owner), cutmix(
             batch.labels, batch.labels[neighbours], owner

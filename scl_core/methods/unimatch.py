@@ -25,6 +25,7 @@ from scl_core.methods.weak_to_strong import (
 from scl_core.models.deeplabv3plus import SegmenterOutput
 from scl_core.models.layers import kept_channels
 from scl_core.probe import Probe, probe_pair
+from scl_core.seeding import sent
 from scl_core.settings import setting
 
 
@@ -141,5 +142,5 @@ class UniMatch(Method):
 
 def drop_channels(features: Tensor, probability: float, generators: list[torch.Generator]) -> Tensor:
     """Dropout of whole channels of features [B, D, h, w], drawn for each picture by its own generator."""
-    kept = kept_channels(features.shape[1], probability, generators).to(features.device, features.dtype)
+    kept = sent(kept_channels(features.shape[1], probability, generators), features.device).to(features.dtype)
     return features * kept[:, 0, :, None, None]

@@ -14,7 +14,7 @@ from scl_core.methods.base import StepDraws
 from scl_core.methods.parts import StructuredSettings, eval_mode, partner_setting
 from scl_core.methods.structure import mixed_seen, seen_of
 from scl_core.models.deeplabv3plus import SegmenterOutput
-from scl_core.seeding import generator_for
+from scl_core.seeding import generator_for, sent
 from scl_core.settings import setting
 from scl_core.structured_form import Seen
 
@@ -134,7 +134,7 @@ def draw_owner_at_times(
         number = settings.num_boxes if mixed else 0
         boxes = sample_boxes(height, width, number, area, settings.area_mode, generator)
         owners.append(box_owner(boxes, height, width))
-    return torch.stack(owners).to(views.weak.device)
+    return sent(torch.stack(owners), views.weak.device)
 
 
 def pseudo_label_term(logits: Tensor, wanted: Target, threshold: float) -> Tensor:

@@ -107,7 +107,7 @@ def test_the_way_of_a_gpu_gives_the_same(monkeypatch, masked, max_pairs):
     monkeypatch.setattr(structured, "TILE", 8)
     results = []
     for tiles in (False, True):
-        monkeypatch.setattr(structured, "_without_host", lambda device, tiles=tiles: tiles)
+        monkeypatch.setattr(structured, "without_host", lambda device, tiles=tiles: tiles)
         probs = student.clone().requires_grad_()
         mask = valid if masked else None
         values, visible = structured_per_box(probs, teacher, owner, BOXES, 4, max_pairs, seeded(1), mask)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
+from scl_core.losses import structured, structured_family
 from scl_core.losses.structured import structured_per_box
 from scl_core.losses.structured_family import (
     batch_pairs_loss,
@@ -21,6 +22,13 @@ from scl_core.losses.structured_family import (
 from tests.losses.test_structured import BOXES, random_case
 
 LOSS_BOXES = 4
+
+
+@pytest.fixture(params=["box by box", "by tiles"])
+def way(request, monkeypatch):
+    """How a CPU computes, and how a GPU does; tiles so small that every box has several."""
+    monkeypatch.setattr(structured, "TILE", 4)
+    monkeypatch.setattr(structured_family, "without_host", lambda device: request.param == "by tiles")
 
 
 def pair_differences(student, teacher, places):
@@ -59,6 +67,7 @@ def test_shares_of_pixels_against_a_double_loop():
     torch.testing.assert_close(shares.sum((1, 2)), values.sum(1))
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("own_labels", [False, True])
 def test_class_pairs_against_a_double_loop(own_labels):
     student, teacher, owner, valid = random_case()
@@ -77,6 +86,7 @@ def test_class_pairs_against_a_double_loop(own_labels):
     torch.testing.assert_close(matrix, expected, rtol=1e-9, atol=1e-15)
 
 
+@pytest.mark.usefixtures("way")
 def test_class_pairs_add_up_and_weights_make_a_loss():
     student, teacher, owner, valid = random_case()
     student.requires_grad_()
@@ -91,6 +101,7 @@ def test_class_pairs_add_up_and_weights_make_a_loss():
     )
 
 
+@pytest.mark.usefixtures("way")
 def test_weights_of_class_pairs_against_a_double_loop():
     student, teacher, owner, valid = random_case()
     labels, weights = torch.randint(-1, 3, owner.shape), torch.rand(3, 3, dtype=torch.float64)
@@ -144,6 +155,7 @@ def test_pixel_cosine_has_a_gradient_also_where_a_vector_has_no_length():
     assert short.grad.isfinite().all() and short.grad.any()
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("centred", [False, True])
 @pytest.mark.parametrize("width", [4, 7])
 def test_weighted_centred_and_of_another_width_against_matrices_of_pairs(width, centred):
