@@ -1,6 +1,7 @@
 """Run by tests/test_two_processes.py on one rank or two: one real step of each method, its loss and gradients."""
 
 import sys
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from scl_core.methods.parts import partner_of
 from scl_core.restore import build_method
 from scl_core.sharding import gathered, gradient_norm
 from scl_core.train import weighted_sum
+from scl_core.training.optimizer import build_optimizer
 from tests.methods.foreign import FOREIGN
 from tests.tiny import tiny_settings
 
@@ -71,6 +73,28 @@ def one_step(world, dtype, settings, split=False) -> dict[str, torch.Tensor]:
     return values | {f"grad.{name}": gathered(gradient, keep=True) for name, gradient in gradients.items()}
 
 
+def several_steps(world, optimizer, split) -> dict[str, torch.Tensor]:
+    """How far each parameter of student and teacher has moved in three steps of rc2l in float64."""
+    few = {"method__num_queries": 12, "method__decoder_layers": 2, "method__name": "rc2l"}
+    config = load_config([], tiny_settings(train__optimizer=optimizer, train__learning_rate=0.001, **few, **VOID))
+    source = open_data(config.data)
+    torch.manual_seed(0)
+    method = distributed.convert_batch_norm(build_method(config, len(source.class_names)), world.device).double()
+    model = distributed.wrap(method, world.device, split)
+    optimizer = build_optimizer(method, config.train)
+    began = {name: gathered(p.detach(), keep=True).clone() for name, p in method.named_parameters()}
+    loader = training_loader(source, config.data, config.augment, config.train, 0, world, 1, True, method.num_strong)
+    for step, batch in enumerate(islice(loader, 3), start=1):
+        optimizer.zero_grad(set_to_none=True)
+        terms = model(
+            batch._each(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor), StepDraws(0, step)
+        )
+        weighted_sum(terms, dict.fromkeys(terms, 1.0)).backward()
+        optimizer.step()
+        method.after_step(step)
+    return {name: gathered(p.detach(), keep=True) - began[name] for name, p in method.named_parameters()}
+
+
 def main(out: Path) -> None:
     torch.set_num_threads(1)
     world = distributed.start("cpu")
@@ -80,6 +104,10 @@ def main(out: Path) -> None:
         results[f"method-{name}"] = one_step(world, torch.float64, settings)
         if name in SPLIT:
             results[f"split-{name}"] = one_step(world, torch.float64, settings, split=True)
+    if world.size == 2:
+        for optimizer in ("sgd", "adamw"):
+            for split in (False, True):
+                results[f"{optimizer}-{'split' if split else 'whole'}"] = several_steps(world, optimizer, split)
     for name, settings in STRUCTURED.items():
         results[f"structured-{name}"] = one_step(world, torch.float64, PADDED | settings)
     for module in (base, scl):

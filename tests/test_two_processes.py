@@ -70,6 +70,39 @@ def test_the_methods_are_one_with_weights_split_among_two_ranks(steps, method):
         assert relative_difference(steps[f"method-{method}-1"], steps[f"split-{method}-2"], prefix) < 1e-6
 
 
+def relative_to_the_tensor(first, second):
+    """The L2 distance of each tensor relative to its own length, of those that are not rounding alone, and the rest."""
+    lengths = {name: tensor.double().norm() for name, tensor in first.items()}
+    told = {name for name, length in lengths.items() if length > 1e-8 * max(lengths.values())}
+    apart = {name: (second[name].double() - first[name].double()).norm() / lengths[name] for name in told}
+    return max(apart.values()), {name: lengths[name] for name in first.keys() - told}
+
+
+@pytest.mark.parametrize("method", SPLIT)
+def test_no_single_gradient_differs_with_split_weights(steps, method):
+    whole, split = (
+        {key: value for key, value in steps[name].items() if key.startswith("grad.")}
+        for name in (f"method-{method}-2", f"split-{method}-2")
+    )
+    worst, _ = relative_to_the_tensor(whole, split)
+    assert worst < 1e-8
+
+
+@pytest.mark.parametrize(("optimizer", "most"), [("sgd", 1e-9), ("adamw", 1e-5)])
+def test_split_weights_move_as_whole_ones_but_for_those_whose_gradient_is_zero(steps, optimizer, most):
+    """What differs more is rounding: gradients that are exactly 0, which Adam divides by the root of their square.
+
+    An attention's keys may all be shifted (softmax does not see it), and so may what a batch norm reads; the first
+    layer's queries have nothing to tell each other at first. SGD, which divides by nothing, has no such tensor.
+    """
+    whole, split = steps[f"{optimizer}-whole-2"], steps[f"{optimizer}-split-2"]
+    worst, rounding = relative_to_the_tensor(whole, split)
+    assert worst < most and 0 < len(rounding) < len(whole) / 5
+    assert all(name.endswith("bias") or length == 0 for name, length in rounding.items())
+    assert {name for name in whole if name.endswith("key.bias")} <= rounding.keys()
+    assert max(float(split[name].double().norm()) for name in rounding) < 1e-7
+
+
 @pytest.mark.parametrize("name", STRUCTURED)
 def test_every_form_of_the_structured_term_is_one_on_two_ranks(steps, name):
     for prefix in ("loss.", "grad."):
