@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments.benchmarks.methods import measure
+from experiments.headers import headers
 from experiments.record import record
 from experiments.run_table import Row, options_of, read_options, rows, steps_in_equal_time
 from experiments.run_table import main as run_table
@@ -46,6 +47,26 @@ def test_every_method_has_a_preset_that_says_its_command_hours_and_result(data: 
         assert sum(line.startswith(f"# {word}") for line in comments) == 1, word
     assert any(line.startswith(f"# Command: python -m scl_core.train --config {name}") for line in comments)
     assert not any(tag in " ".join(comments) for tag in ("[R]", "[mem]"))
+
+
+@pytest.mark.parametrize("data", ["cityscapes", "voc"])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_headers_of_large_presets_say_that_nobody_ran_them_here(data: str, method: str):
+    text = " ".join((ROOT / f"experiments/{data}/{method}.yaml").read_text().replace("\n#", " ").split())
+    assert "no run was made here" in text
+    assert any(words in text for words in ("Result: published", "none was measured", "was not measured"))
+
+
+def test_the_headers_of_small_presets_have_the_figures_of_the_records_and_their_set_up():
+    found = list(headers())
+    assert len(found) == 2 * len(METHODS)
+    assert [str(file) for file, text, wanted in found if text != wanted] == [], "python -m experiments.headers --write"
+    said = {f"{file.parent.name}/{file.stem}": " ".join(text.replace("#", " ").split()) for file, text, _ in found}
+    for name, text in said.items():
+        setup = "table.yaml (72 x 96, 400 steps)" if name.startswith("scenes") else "methods.yaml (90 x 120, 450 steps)"
+        assert setup in text and ("at this size none was measured" in text or "with one seed" in text), name
+    assert "14.99 ± 0.22 (n = 3) test mIoU; supervised 17.29 ± 0.88 (n = 3)" in said["scenes/cps"]
+    assert "21.22 dev mIoU, supervised 23.22, one run each" in said["camvid/rc2l"]
 
 
 def test_results_table_is_what_its_command_prints():
