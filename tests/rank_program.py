@@ -25,7 +25,10 @@ VOID = BATCH | {"augment__scale_min": 0.3, "augment__scale_max": 0.9}
 PADDED = tiny_settings(method__num_boxes=4, method__relaxation_window=3, **VOID)
 LARGER = tiny_settings(data__height=96, data__width=128, method__num_boxes=4, **BATCH)
 
-EARLY = {"pcr": {"method.start": 0, "method.start_pixels_per_picture": 100}}  # prototypes in the first step, by rank 0
+EARLY = {  # prototypes in the first step, by rank 0; what is dropped does not depend on the ranks
+    "pcr": {"method.start": 0, "method.start_pixels_per_picture": 100, "method.drop_percent": 50},
+    "rc2l": {"method.decoder_dropout": 0.2},
+}
 
 SPLIT = ("scl", "unimatch", "cps", "pcr", "rc2l_pp", "rc2l")  # each reaches its networks in another way
 

@@ -1,10 +1,14 @@
 """Losses that trust only confident predictions: weighted consistency and hard pseudo labels."""
 
+from collections.abc import Callable
+from math import log
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from scl_core.losses.consistency import consistency_loss, consistency_sum
+from scl_core.losses.ohem import smallest_with_rank
 
 UNUSED = -100
 
@@ -49,6 +53,20 @@ def confident_count(probs: Tensor, threshold: float, valid: Tensor | None = None
     """How many valid pixels of `probs` [B, C, H, W] are confident, and how many are valid; both int64."""
     kept = _confident(probs, threshold, valid)
     return kept.sum(), torch.full((), kept.numel(), device=kept.device) if valid is None else valid.sum()
+
+
+def least_entropy(
+    probs: Tensor, pixels: Tensor, share: float, add: Callable[[Tensor], Tensor] = lambda count: count
+) -> Tensor:
+    """The `share` of `pixels`, bool [B, H, W], whose predictions have the least entropy: bool [B, H, W].
+
+    `probs` [B, C, H, W]. The number is rounded up, and equals of the last are kept. This is the filter of unreliable
+    pixels of U2PL (Wang et al. 2022). With `add`, the sum of a count over all processes, it is the share of everyone's.
+    """
+    entropy = torch.special.entr(probs.detach().float()).sum(1) / log(probs.shape[1])
+    wanted = (add(pixels.sum()).double() * share).ceil()
+    most = smallest_with_rank(entropy[pixels].clamp(0.0, 1.0), wanted, add)
+    return pixels & (entropy.clamp(0.0, 1.0) <= most)
 
 
 def pseudo_labels(logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -52,7 +52,9 @@ def ohem_cross_entropy_sum(
     return torch.where(kept, losses, 0.0).sum(), kept.sum()
 
 
-def smallest_with_rank(values: Tensor, rank: int, add: Callable[[Tensor], Tensor] = lambda count: count) -> Tensor:
+def smallest_with_rank(
+    values: Tensor, rank: int | Tensor, add: Callable[[Tensor], Tensor] = lambda count: count
+) -> Tensor:
     """The `rank`-th smallest (1-based) of the float32 `values` [N], each in 0 .. 1, of all processes: a scalar.
 
     By halving an interval of bit patterns, so that processes exchange 30 counts and no values. 1 where there are fewer

@@ -35,6 +35,11 @@ class StepDraws:
         """One CPU generator for each position in the effective batch; `stream` separates boxes from pairs."""
         return [generator_for(self.seed, self.step, position, stream) for position in positions]
 
+    def keys(self, positions: tuple[int, ...], stream: str, device: torch.device) -> Tensor:
+        """A number for each position, int64 [B], to begin generators with where the draws are made."""
+        drawn = [torch.randint(2**62, (), generator=generator) for generator in self.generators(positions, stream)]
+        return torch.stack(drawn).to(device)
+
 
 class Method(nn.Module):
     """One way to learn from labeled and unlabeled pictures: a batch in, named loss terms out.

@@ -242,12 +242,21 @@ def draw_owner(
 
 
 def two_passes(
-    network: Callable[[Tensor], Output], images: Tensor, others: Tensor, joint: bool
+    network: Callable[..., Output],
+    images: Tensor,
+    others: Tensor,
+    joint: bool,
+    keys: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Output, Output]:
-    """The outputs (named tuples of tensors) for both, in one pass where `joint` asks for it and they have one size."""
+    """The outputs (named tuples of tensors) for both, in one pass where `joint` asks for it and they have one size.
+
+    `keys`, for the pictures of the one and of the other, are what the network takes beside them.
+    """
+    of_images, of_others = ((), ()) if keys is None else ((key,) for key in keys)
     if not joint or images.shape[1:] != others.shape[1:]:
-        return network(images), network(others)
-    output, count = network(torch.cat([images, others])), len(images)
+        return network(images, *of_images), network(others, *of_others)
+    both = () if keys is None else (torch.cat(keys),)
+    output, count = network(torch.cat([images, others]), *both), len(images)
     return type(output)(*(part[:count] for part in output)), type(output)(*(part[count:] for part in output))
 
 

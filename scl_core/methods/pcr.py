@@ -11,6 +11,7 @@ from scl_core.data.images import IGNORE_INDEX
 from scl_core.data.pictures import PictureList
 from scl_core.distributed import from_main, global_mean, rank, sum_over_ranks
 from scl_core.errors import UserError
+from scl_core.losses.confidence import least_entropy
 from scl_core.losses.prototype import (
     gather_features,
     prototype_loss_sum,
@@ -62,6 +63,13 @@ class PcrConfig(StructuredSettings, TeacherSettings):
         "kept",
         "What the sum of the linear predictor's unlabeled loss is divided by: the confident pixels, or all valid ones.",
         choices=("kept", "valid"),
+    )
+    drop_percent: float = setting(
+        0.0,
+        "Percent of the teacher's labels, those of the largest entropy, that the linear predictor leaves out at first; "
+        "falls to 0 by the last step. 20 in the authors' files, which write what is kept, 80; 0 = none.",
+        low=0.0,
+        high=99.0,
     )
     paper_head: bool = setting(
         False,
@@ -124,7 +132,8 @@ class Pcr(Method):
     labels alone, with the teacher equal to the student; then prototypes by k-means over the labeled pictures, once, in
     eval mode; then all losses. The teacher's linear predictor gives the labels, for both predictors of the student.
     Both read the features of the shared network, or with `paper_head` those of the paper's decoder, which may have the
-    paper's dropout and auxiliary loss. Prototypes move after the step, by the student's features of that step.
+    paper's dropout and auxiliary loss. Their files carry U2PL's filter of uncertain labels, `drop_percent`, most likely
+    unused. Prototypes move after the step, by the student's features of that step.
     With `structured_weight` the structured consistency is added: see `scl_core.methods.parts`.
     """
 
@@ -185,7 +194,7 @@ class Pcr(Method):
         logits, features, auxiliary = self.learning_pass(pictures, batch, draws)
         labels = self.teacher_labels(unlabeled)
         terms = self.labeled_terms(logits[:count], auxiliary[:count], batch.labels)
-        terms["pseudo_label"] = self.pseudo_label_loss(logits[count:], labels, unlabeled.valid)
+        terms["pseudo_label"] = self.pseudo_label_loss(logits[count:], labels, unlabeled, draws.step)
         terms |= self.prototype_terms(features, batch.labels, labels, unlabeled.is_mixed, draws)
         if self.config.structured_weight:
             student = seen_of(SegmenterOutput(logits[count:], features[count:]), self.config)
@@ -234,10 +243,19 @@ class Pcr(Method):
         counts = (confidence >= self.config.confidence_threshold) & unlabeled.valid
         return labels.masked_fill(~counts, IGNORE_INDEX)
 
-    def pseudo_label_loss(self, logits: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
-        """L_u: the linear predictor learns the teacher's confident labels; logits [B, C, H, W], labels [B, H, W]."""
+    def pseudo_label_loss(self, logits: Tensor, labels: Tensor, unlabeled: Unlabeled, step: int) -> Tensor:
+        """L_u: the linear predictor learns the teacher's confident labels; logits [B, C, H, W], labels [B, H, W].
+
+        With `drop_percent` those of the largest entropy are left out, and the loss is multiplied by all over kept.
+        """
+        factor = 1.0
+        if dropped := self.config.drop_percent / 100 * (1 - step / self.steps):
+            counted = labels != IGNORE_INDEX
+            certain = least_entropy(unlabeled.seen.probs, counted, 1 - dropped, sum_over_ranks)
+            labels = labels.masked_fill(~certain, IGNORE_INDEX)
+            factor = sum_over_ranks(counted.sum()) / sum_over_ranks(certain.sum()).clamp(min=1)
         total, kept = relaxed_cross_entropy_sum(logits, labels, window=1)
-        return global_mean(total, kept if self.config.normalise == "kept" else valid.sum())
+        return factor * global_mean(total, kept if self.config.normalise == "kept" else unlabeled.valid.sum())
 
     def prototype_terms(
         self, features: Tensor, labels: Tensor, pseudo: Tensor, is_mixed: bool, draws: StepDraws

@@ -43,6 +43,9 @@ class Rc2lConfig(RegionSettings):
     num_queries: int = setting(100, "Queries, each with one mask; at least as many as classes.", low=1)
     decoder_layers: int = setting(6, "Layers of the transformer decoder, each with a loss.", low=1)
     heads: int = setting(8, "Attention heads; they divide model.decoder_channels.", low=1)
+    decoder_dropout: float = setting(
+        0.0, "Probability of dropout in the transformer decoder in training; 0.1 in MaskFormer.", low=0.0, high=0.9
+    )
     teacher_regions: str = setting(
         "classes",
         "The teacher's regions: one for each class of its semantic map, or its own confident queries' masks.",
@@ -95,9 +98,14 @@ class Rc2l(Method):
         """The term `supervised`, and in the unlabeled part the region terms and, with a weight, `structured`."""
         return region_step(self, batch, draws)
 
+    @property
+    def dropout(self) -> float:
+        """The student's, in the transformer decoder; pictures without a key have none."""
+        return self.config.decoder_dropout
+
     def reader(self, network):
         """What the queries of the student's or the teacher's network answer."""
-        return network.queries
+        return lambda pictures, *keys: network.queries(pictures, *keys, *[self.dropout] * len(keys))
 
     def seen(self, output: QueryOutput, size: tuple[int, int]) -> Seen:
         """What the structured term reads: probabilities of pictures of `size` (H, W), and the pixel decoder's map."""

@@ -48,6 +48,7 @@ class Rc2lPp(Method):
 
     config_class = Rc2lPpConfig
     num_strong = 1
+    dropout = 0.0
 
     def __init__(self, student, config: Rc2lPpConfig, steps: int):
         super().__init__(student, config, steps)

@@ -96,14 +96,18 @@ class RegionMethod(Protocol):
     """What `region_step` calls of a method: it reads pictures into an output, a named tuple of tensors."""
 
     config: RegionSettings
+    dropout: float
     student: nn.Module
     teacher: EmaTeacher
     unlabeled_factor: Callable[[int], float]
     watches: Callable[[int], bool]
     note_targets: Callable[[int, Tensor, Tensor], None]
 
-    def reader(self, network: nn.Module) -> Callable[[Tensor], Output]:
-        """The pass of the student or of the teacher's network: pictures [B, 3, H, W] in, an output out."""
+    def reader(self, network: nn.Module) -> Callable[..., Output]:
+        """The pass of the student or of the teacher's network: pictures [B, 3, H, W] in, an output out.
+
+        Where `dropout` is not 0 it takes the keys of the pictures' draws, int64 [B], as well.
+        """
 
     def labeled_term(self, output: Output, labels: Tensor) -> Tensor:
         """The loss of the labeled pictures."""
@@ -121,10 +125,11 @@ class RegionMethod(Protocol):
 def region_step(method: RegionMethod, batch: "Batch", draws: StepDraws) -> dict[str, Tensor]:
     """The term `supervised`, and in the unlabeled part the region terms and, with a weight, `structured`."""
     config, read = method.config, method.reader(method.student)
+    keys = dropout_keys(batch, draws) if method.dropout else None
     if method.unlabeled_factor(draws.step) == 0.0:
-        return {"supervised": method.labeled_term(read(batch.images), batch.labels)}
+        return {"supervised": method.labeled_term(read(batch.images, *(keys or ())[:1]), batch.labels)}
     pictures, valid, owner = student_side(batch, draws, config)
-    labeled, unlabeled = two_passes(read, batch.images, pictures, config.joint_forward)
+    labeled, unlabeled = two_passes(read, batch.images, pictures, config.joint_forward, keys)
     seen, size = teacher_output(method, batch, owner), valid.shape[1:]
     if method.watches(draws.step):
         method.note_targets(draws.step, mix_halves(method.seen(seen, size).probs, owner), valid)
@@ -134,6 +139,13 @@ def region_step(method: RegionMethod, batch: "Batch", draws: StepDraws) -> dict[
         student, teacher = (method.seen(output, size) for output in (unlabeled, seen))
         terms["structured"] = structured_term(student, mixed_halves(teacher, owner), owner, valid, batch, draws, config)
     return terms
+
+
+def dropout_keys(batch: "Batch", draws: StepDraws) -> tuple[Tensor, Tensor]:
+    """What dropout's draws begin with, for each labeled and each unlabeled picture."""
+    device = batch.images.device
+    labeled = draws.keys(batch.label_positions, "dropout-labeled", device)
+    return labeled, draws.keys(batch.positions, "dropout", device)
 
 
 @torch.no_grad()

@@ -2,9 +2,11 @@
 
 It follows MaskFormer but for what the encoders and this project ask for: the pixel decoder has the encoder's two maps,
 attention reads the deep map at the output stride (and not at 32); layers normalise their input and not their output,
-and masks' logits are divided by sqrt(D), which lets it train without gradient clipping; there is no dropout.
+and masks' logits are divided by sqrt(D), which lets it train without gradient clipping; dropout is none by default,
+and each picture's own where there is some.
 """
 
+from collections.abc import Callable
 from math import ceil, pi
 from typing import NamedTuple
 
@@ -16,6 +18,7 @@ from scl_core.models.layers import resize
 from scl_core.models.passes import network_pass
 
 SMALLEST_MASK = 1e-12
+Dropout = Callable[[Tensor], Tensor]
 
 
 class QueryOutput(NamedTuple):
@@ -33,6 +36,28 @@ class QueryOutput(NamedTuple):
     def semantic(self) -> Tensor:
         """The semantic masks of the last layer, [B, C, h, w]."""
         return semantic_masks(self.class_logits[:, -1].softmax(2), self.masks().sigmoid())
+
+
+class PictureDropout:
+    """Dropout at the places of a pass, one after the other, drawn for each picture by a generator of its own.
+
+    So it does not depend on the process, nor on the pictures around; the same `keys` int64 [B] draw the same again.
+    """
+
+    def __init__(self, probability: float, keys: Tensor):
+        self.probability = probability
+        self.generators = [torch.Generator(keys.device).manual_seed(key) for key in keys.tolist()]
+
+    @torch.compiler.disable
+    def __call__(self, x: Tensor) -> Tensor:
+        """x [B, ...] with some values 0 and the others over 1 - probability."""
+        drawn = [torch.rand(x.shape[1:], generator=generator, device=x.device) for generator in self.generators]
+        return x * ((torch.stack(drawn) >= self.probability) / (1 - self.probability)).to(x.dtype)
+
+
+def undropped(x: Tensor) -> Tensor:
+    """In the place of dropout where there is none."""
+    return x
 
 
 def semantic_masks(class_probs: Tensor, masks: Tensor) -> Tensor:
@@ -63,17 +88,21 @@ class QuerySegmenter(nn.Module):
         return SegmenterOutput(self.logits(output, images.shape[-2:]), output.features)
 
     @network_pass
-    def queries(self, images: Tensor) -> QueryOutput:
-        """images [B, 3, H, W] -> what the queries answer after each layer."""
+    def queries(self, images: Tensor, keys: Tensor | None = None, dropout: float = 0.0) -> QueryOutput:
+        """images [B, 3, H, W] -> what the queries answer after each layer.
+
+        With `keys` int64 [B], one for each picture's draws, `dropout` is that of the transformer decoder's layers.
+        """
         with one_value_told(images.shape[-2:]):
             low, deep = self.encoder(images)
         features = self.pixel_decoder(low, deep)
         positions = sine_positions(deep.shape[-2:], self.tokens.out_channels, deep)
         memory = self.tokens(deep).flatten(2).mT
         found = torch.zeros_like(self.query_positions).expand(len(images), -1, -1)
+        drop = undropped if keys is None else PictureDropout(dropout, keys)
         answers = []
         for layer in self.layers:
-            found = layer(found, self.query_positions, memory, positions)
+            found = layer(found, self.query_positions, memory, positions, drop)
             answers.append(self.norm(found))
         answers = torch.stack(answers, 1)
         return QueryOutput(features, self.class_head(answers), self.mask_head(answers))
@@ -98,7 +127,10 @@ class PixelDecoder(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Queries look at each other, then at the picture, then each goes through two linear layers."""
+    """Queries look at each other, then at the picture, then each goes through two linear layers.
+
+    Dropout is where MaskFormer has it: on what attention weighs by, on what each part adds, and between the two layers.
+    """
 
     gathered_alone = True  # see `scl_core.sharding.shard`
 
@@ -109,13 +141,16 @@ class DecoderLayer(nn.Module):
         self.picture = Attention(width, heads)
         self.feedforward = nn.Sequential(nn.Linear(width, 8 * width), nn.ReLU(), nn.Linear(8 * width, width))
 
-    def forward(self, queries: Tensor, own: Tensor, memory: Tensor, positions: Tensor) -> Tensor:
+    def forward(
+        self, queries: Tensor, own: Tensor, memory: Tensor, positions: Tensor, drop: Dropout = undropped
+    ) -> Tensor:
         """queries [B, N, D] with positions `own` [N, D], the picture [B, T, D] with `positions` [T, D]: [B, N, D]."""
         x = self.norms[0](queries)
-        queries = queries + self.among(x + own, x + own, x)
+        queries = queries + drop(self.among(x + own, x + own, x, drop))
         x = self.norms[1](queries)
-        queries = queries + self.picture(x + own, memory + positions, memory)
-        return queries + self.feedforward(self.norms[2](queries))
+        queries = queries + drop(self.picture(x + own, memory + positions, memory, drop))
+        widen, activate, narrow = self.feedforward
+        return queries + drop(narrow(drop(activate(widen(self.norms[2](queries))))))
 
 
 class Attention(nn.Module):
@@ -129,13 +164,13 @@ class Attention(nn.Module):
             nn.init.xavier_uniform_(part.weight)
             nn.init.zeros_(part.bias)
 
-    def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor, drop: Dropout = undropped) -> Tensor:
         """queries [B, N, D], keys and values [B, T, D] -> [B, N, D]."""
         q, k, v = (
             part(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for part, x in ((self.query, queries), (self.key, keys), (self.value, values))
         )
-        weights = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1)
+        weights = drop((q @ k.mT / q.shape[-1] ** 0.5).softmax(-1))
         return self.out((weights @ v).transpose(1, 2).flatten(2))
 
 

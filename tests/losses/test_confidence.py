@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from scl_core.losses import confident_consistency_loss, pseudo_label_loss
-from scl_core.losses.confidence import confident_consistency_sum, confident_count, pseudo_label_sum, pseudo_labels
+from scl_core.losses.confidence import (
+    confident_consistency_sum,
+    confident_count,
+    least_entropy,
+    pseudo_label_sum,
+    pseudo_labels,
+)
 
 
 def random_logits(*shape):
@@ -147,3 +153,20 @@ def test_sums_of_parts_make_the_whole():
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="logits"):
         pseudo_label_loss(random_logits(1, 3, 2, 2), torch.zeros(1, 2, 3, dtype=torch.int64), torch.ones(1, 2, 2), 0.5)
+
+
+def test_least_entropy_by_hand():
+    """Entropies over log 2 of (.5, .5), (.9, .1), (1, 0), (.8, .2): 1, .469, 0, .722."""
+    probs = torch.tensor([[[[0.5, 0.9, 1.0, 0.8]], [[0.5, 0.1, 0.0, 0.2]]]])
+    every = torch.ones(1, 1, 4, dtype=torch.bool)
+    for share, kept in (
+        (1.0, [1, 1, 1, 1]),
+        (0.75, [0, 1, 1, 1]),
+        (0.6, [0, 1, 1, 1]),
+        (0.5, [0, 1, 1, 0]),
+        (0.1, [0, 0, 1, 0]),
+    ):
+        assert least_entropy(probs, every, share).int().tolist() == [[kept]]
+    some = torch.tensor([[[True, True, False, True]]])
+    assert least_entropy(probs, some, 0.5).int().tolist() == [[[0, 1, 0, 1]]]
+    assert not least_entropy(probs, torch.zeros_like(every), 0.5).any()

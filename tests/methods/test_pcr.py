@@ -1,5 +1,7 @@
 """PCR: both predictors by separate calls, the prototypes' life, what must not move, and a run that goes on."""
 
+from math import ceil
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy, interpolate
@@ -96,6 +98,30 @@ def test_the_sum_can_be_divided_by_all_valid_pixels():
     output, labels, valid, _, _ = by_hand(method, batch, True)
     expected = cross_entropy(output.logits[2:], labels, ignore_index=255, reduction="sum") / valid.sum()
     assert method(batch, DRAWS)["pseudo_label"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("normalise", ["kept", "valid"])
+@pytest.mark.parametrize(("step", "share"), [(5, 0.7), (10, 1.0)])
+def test_the_labels_of_largest_entropy_are_left_out_at_first_and_the_loss_is_scaled(normalise, step, share):
+    batch, draws = random_batch(), StepDraws(seed=4, step=step)
+    plain, method = (method_with(normalise=normalise, drop_percent=drop, **MIXED) for drop in (0.0, 60.0))
+    plain.prototypes.copy_(method.prototypes)
+    unlabeled = method.unlabeled(batch, draws)
+    labels, probs = method.teacher_labels(unlabeled), unlabeled.seen.probs
+    found = method(batch, draws)
+    if share == 1.0:
+        assert found["pseudo_label"].item() == plain(batch, draws)["pseudo_label"].item()
+        return
+    logits = method.student(torch.cat([batch.images, unlabeled.pictures])).logits[2:]
+    losses = cross_entropy(logits, labels, ignore_index=255, reduction="none").detach()
+    entropy = -(probs * probs.log()).sum(1)
+    places = sorted((labels != 255).nonzero().tolist(), key=lambda place: float(entropy[tuple(place)]))
+    last = float(entropy[tuple(places[ceil(share * len(places)) - 1])]) + 1e-6  # coarse features have equals
+    kept = [place for place in places if entropy[tuple(place)] <= last]
+    total = sum(float(losses[tuple(place)]) for place in kept) * len(places) / len(kept)
+    count = len(kept) if normalise == "kept" else int(unlabeled.valid.sum())
+    assert found["pseudo_label"].item() == pytest.approx(total / count, rel=1e-5)
+    assert found["prototype_unlabeled"].item() == plain(batch, draws)["prototype_unlabeled"].item()
 
 
 def test_half_of_the_steps_mix():
@@ -225,6 +251,7 @@ def test_prototypes_of_others_are_refused():
         ({"num_prototypes": 0}, "method.num_prototypes 0 is out of range"),
         ({"temperature": 0}, "method.temperature 0.0 is out of range"),
         ({"confidence_threshold": 1.5}, "method.confidence_threshold 1.5 is out of range"),
+        ({"drop_percent": 100}, "method.drop_percent 100.0 is out of range"),
         ({"normalise": "all"}, "method.normalise 'all' is not one of kept, valid"),
         ({"evaluate_mean": "true"}, "unknown setting method.evaluate_mean of method pcr"),
     ],

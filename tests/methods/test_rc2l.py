@@ -98,6 +98,23 @@ def by_hand(method, batch, queries=False):
     return {name: torch.stack(values).mean() for name, values in terms.items()}
 
 
+@pytest.mark.parametrize("start", [0.0, 0.5])
+def test_dropout_is_the_students_alone_and_drawn_by_the_pictures_places(start):
+    method, batch = method_with(decoder_dropout=0.3, start=start), random_batch()
+    terms = method(batch, DRAWS)
+    keys = DRAWS.keys((0, 1), "dropout-labeled", batch.images.device)
+    assert torch.equal(keys[:1], DRAWS.keys((0,), "dropout-labeled", batch.images.device)) and keys[0] != keys[1]
+    output = method.student.queries(batch.images, keys, 0.3)
+    torch.testing.assert_close(terms["supervised"], method.labeled_term(output, batch.labels))
+    assert (terms["supervised"] - method_with(start=start)(batch, DRAWS)["supervised"]).abs() > 1e-3
+    if start == 0.0:
+        keys = DRAWS.keys(batch.positions, "dropout", batch.images.device)
+        unlabeled = method.student.queries(batch.unlabeled_a.strong[0], keys, 0.3)
+        seen = method.teacher.model.queries(batch.unlabeled_a.weak)
+        expected = method.region_terms(unlabeled, method.teacher_side(seen, None, batch.unlabeled_a.valid))
+        torch.testing.assert_close({name: terms[name] for name in TERMS}, expected)
+
+
 @pytest.mark.parametrize(
     "settings",
     [{}, {"num_boxes": 2, "region_no_object_weight": 0.2}, {"min_area": 150}, {"teacher_regions": "queries"}],

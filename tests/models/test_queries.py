@@ -5,7 +5,16 @@ import torch
 from torch import nn
 
 from scl_core.models import build_segmenter
-from scl_core.models.queries import Attention, QuerySegmenter, group_norm, semantic_masks, sine_positions
+from scl_core.models.passes import Passes, computing
+from scl_core.models.queries import (
+    Attention,
+    DecoderLayer,
+    PictureDropout,
+    QuerySegmenter,
+    group_norm,
+    semantic_masks,
+    sine_positions,
+)
 
 
 def network():
@@ -63,6 +72,53 @@ def test_attention_is_that_of_torch():
         theirs.out_proj.weight.copy_(ours.out.weight)
     queries, memory = torch.randn(2, 3, 8), torch.randn(2, 5, 8)
     torch.testing.assert_close(ours(queries, memory, memory), theirs(queries, memory, memory)[0])
+
+
+def attention_by_hand(part, queries, keys, values, kept):
+    """Head by head, its weights times `kept` [heads, N, T] after the softmax."""
+    q, k, v, found = part.query(queries), part.key(keys), part.value(values), []
+    for head in range(part.heads):
+        own = slice(head * 4, head * 4 + 4)
+        weights = (q[:, own] @ k[:, own].T / 2).softmax(1) * kept[head]
+        found.append(weights @ v[:, own])
+    return part.out(torch.cat(found, 1))
+
+
+def test_dropout_is_at_maskformers_six_places_of_a_layer():
+    layer, key, chance = DecoderLayer(8, 2), 17, 0.3
+    queries, own, memory, places = (torch.randn(n, 8) for n in (3, 3, 5, 5))
+    generator = torch.Generator().manual_seed(key)
+    shapes = [(2, 3, 3), (3, 8), (2, 3, 5), (3, 8), (3, 64), (3, 8)]
+    kept = [(torch.rand(shape, generator=generator) >= chance) / (1 - chance) for shape in shapes]
+    assert all(0 < (mask > 0).sum() < mask.numel() for mask in kept)
+    x = layer.norms[0](queries)
+    expected = queries + kept[1] * attention_by_hand(layer.among, x + own, x + own, x, kept[0])
+    x = layer.norms[1](expected)
+    expected = expected + kept[3] * attention_by_hand(layer.picture, x + own, memory + places, memory, kept[2])
+    hidden = kept[4] * layer.feedforward[0](layer.norms[2](expected)).relu()
+    expected = expected + kept[5] * layer.feedforward[2](hidden)
+    drop = PictureDropout(chance, torch.tensor([key]))
+    torch.testing.assert_close(layer(queries[None], own, memory[None], places, drop)[0], expected)
+
+
+def test_each_pictures_dropout_is_its_own_and_the_same_again():
+    model, images, keys = network().eval(), torch.randn(2, 3, 32, 48), torch.tensor([5, 2**61])
+    both, again = (model.queries(images, keys, 0.2) for _ in range(2))
+    alone, plain = model.queries(images[1:], keys[1:], 0.2), model.queries(images)
+    assert torch.equal(both.class_logits, again.class_logits)
+    torch.testing.assert_close(both.class_logits[1:], alone.class_logits, atol=1e-4, rtol=1e-4)
+    assert torch.equal(both.features, plain.features) and (both.class_logits - plain.class_logits).abs().max() > 0.01
+    assert not torch.equal(both.class_logits[0] - plain.class_logits[0], both.class_logits[1] - plain.class_logits[1])
+
+
+def test_micro_batches_draw_the_same_dropout_forward_and_backward():
+    model, images, keys = network().eval().double(), torch.randn(4, 3, 32, 48).double(), torch.arange(4)
+    found = []
+    for passes in (Passes(), Passes(micro_batches=2)):
+        with computing(passes):
+            loss = model.queries(images, keys, 0.3).class_logits.square().sum()
+            found.append(torch.autograd.grad(loss, [model.query_positions, model.layers[0].among.query.weight]))
+    torch.testing.assert_close(found[0], found[1])
 
 
 @pytest.mark.parametrize("width", [8, 10, 16])
