@@ -4,8 +4,27 @@ import contextlib
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+Tell = Callable[[int, int], None]
+"""Told how many steps of how many are done. It may raise, and so end the work between two steps."""
+
+
+def unheard(done: int, total: int) -> None:
+    """Where nobody waits for the progress."""
+
+
+class Count:
+    """Tells each of a known number of steps as it is done."""
+
+    def __init__(self, total: int, tell: Tell = unheard):
+        self.done, self.total, self.tell = 0, total, tell
+
+    def step(self) -> None:
+        """One more is done."""
+        self.done += 1
+        self.tell(self.done, self.total)
 
 
 def duration(seconds: float) -> str:

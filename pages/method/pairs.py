@@ -46,7 +46,10 @@ def show_study(found: Spread) -> None:
 def show_direction(selection: Selection, found: Spread, parameters: bool) -> None:
     """Where the gradient of drawn pairs points, over pixels and over parameters, and what follows."""
     st.subheader("Does the gradient point the right way?")
-    pixels, weights = method_networks.pair_directions(selection.place, selection.networks, GRID, parameters)
+    cosines = method_networks.pair_directions(selection.place, selection.networks, GRID, parameters)
+    if cosines is None:
+        return
+    pixels, weights = cosines
     left, right = st.columns([3, 2], gap="large")
     with left:
         show_chart(
@@ -85,11 +88,13 @@ with middle:
     max_pairs = method_pickers.pick_max_pairs(probe.max_pairs)
 with right:
     parameters = st.toggle("Also over the network's parameters", True, key="parameters", bind="query-params")
-found = method_networks.pair_study(selection.place, selection.networks, max_pairs, parameters)
 left, right = st.columns(2, gap="large")
 with left:
     show_kept(probe, selection, number, max_pairs)
 with right:
-    show_study(found)
-show_direction(selection, found, parameters)
+    found = method_networks.pair_study(selection.place, selection.networks, max_pairs, parameters)
+    if found is not None:
+        show_study(found)
+if found is not None:
+    show_direction(selection, found, parameters)
 show_relaxation(method_data.step_batch(selection.place), selection.config, *method_data.classes(selection.place.run))

@@ -1,21 +1,30 @@
 """One run, five checks: what is measured, what it means and what to do, for a reader who suspects nothing."""
 
+from functools import partial
+
 import streamlit as st
 
 from pages.shared import health_views as views
-from pages.shared import store
+from pages.shared import long_work, store
 from pages.shared.messages import offer_launch, stop_with
 from pages.shared.words import plain_name, term
 from scl_core.errors import UserError
 from scl_core.microscope.health import LOOK, Health, examine
 from scl_core.microscope.health.overlap import MOST
+from scl_core.runs import RunFolder
 
 EVERY = 1_000_000
 
 
-@st.cache_resource(max_entries=4, show_spinner="Examining the run …")
-def examined(folder: str, most: int, changed: tuple) -> Health:
-    return examine(folder, most)
+def examined(run: RunFolder, most: int) -> Health:
+    """The checks, with `most` pictures of each list compared; with none where the visitor cancelled that."""
+    changed = (tuple(run.checkpoints()), len(run.evaluations()), (run.path / "config.yaml").stat().st_mtime_ns)
+    for name, pictures, words in (("health", most, "Comparing pictures"), ("health_rest", 0, "Examining the run")):
+        key = (str(run.path), pictures, changed)
+        found = long_work.run(name, key, words, partial(examine, run.path, pictures), most=4)
+        if found is not None:
+            return found
+    st.stop()
 
 
 def pick_run() -> str:
@@ -61,8 +70,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     )  # fmt: skip
 try:
     run = store.run_folder(name)
-    changed = (tuple(run.checkpoints()), len(run.evaluations()), (run.path / "config.yaml").stat().st_mtime_ns)
-    health = examined(str(run.path), EVERY if every else MOST, changed)
+    health = examined(run, EVERY if every else MOST)
     evaluations, records = run.evaluations(), store.metrics(run)
 except (UserError, OSError) as error:
     stop_with(error)

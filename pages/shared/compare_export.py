@@ -3,7 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from pages.shared import comparing
+from pages.shared import comparing, long_work
 from pages.shared import evaluations as ev
 from pages.shared import prediction_data as data
 from pages.shared.compare_views import same_pictures, scores_and_order
@@ -17,6 +17,7 @@ from scl_core.figures.pictures import png_uri
 from scl_core.figures.report import Report, to_csv, to_json, to_latex, to_markdown
 from scl_core.figures.report_page import to_html
 from scl_core.inference import overlay
+from scl_core.progress import Tell, unheard
 
 MOST_PICTURES = 12
 FILES = {
@@ -58,8 +59,11 @@ def pick_pictures(pair: list[ev.Evaluation]) -> dict[str, str]:
     if not count:
         return {}
     try:
-        with st.spinner("Predicting the pictures of the report …"):
-            found = report_pictures(pair, count)
+        key, words = tuple(item.label for item in pair), "Predicting the pictures of the report"
+        if long_work.is_cancelled("report", key, words):
+            return {}
+        with long_work.watched("report", key, words) as tell:
+            found = report_pictures(pair, count, tell)
     except (UserError, OSError) as error:
         say_why_not(error)
         return {}
@@ -67,7 +71,7 @@ def pick_pictures(pair: list[ev.Evaluation]) -> dict[str, str]:
     return found
 
 
-def report_pictures(pair: list[ev.Evaluation], count: int) -> dict[str, str]:
+def report_pictures(pair: list[ev.Evaluation], count: int, tell: Tell = unheard) -> dict[str, str]:
     """The pictures by caption. Raises `UserError` where a network or its scores are not on disk."""
     matrices = same_pictures(pair)
     split = pair[0].record["split"]
@@ -85,6 +89,7 @@ def report_pictures(pair: list[ev.Evaluation], count: int) -> dict[str, str]:
         found[plain_name(f"{name}: mIoU {values}")] = png_uri(
             side_by_side(pair, source, split, listed.names.index(name))
         )
+        tell(len(found), count)
     return found
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from pages.shared import method_data, method_networks, store
+from pages.shared import long_work, method_data, method_networks, store
 from pages.shared.method_data import Place
 from pages.shared.method_networks import LOCK, OWN, Networks
 from scl_core.data.batch import Batch
@@ -29,10 +29,17 @@ def look(place: Place, networks: Networks):
     return _look(place, networks, str(method_networks.step_of(place.run, networks)), method_data.stamp(place.run))
 
 
-def agreement_over_training(place: Place, num_classes: int) -> dict:
-    """CPS: for each checkpoint that the run keeps, how far its two networks agree on each class of this pair."""
+def agreement_over_training(place: Place, num_classes: int) -> dict | None:
+    """CPS: for each checkpoint that the run keeps, how far its two networks agree on each class of this pair.
+
+    None where the visitor cancelled it.
+    """
     steps, stamp = store.run_folder(place.run).checkpoints(), method_data.stamp(place.run)
-    return {step: _agreement(place, Networks(str(step)), num_classes, stamp) for step in steps}
+    found = long_work.each(
+        "agreement", (place, tuple(steps), stamp), "Looking through the checkpoints", steps,
+        lambda step: _agreement(place, Networks(str(step)), num_classes, stamp),
+    )  # fmt: skip
+    return None if found is None else dict(zip(steps, found, strict=True))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -48,6 +48,8 @@ def show_cross_pseudo(
     ]
     show(figures.panels_figure(panels), "panels", "Two networks, one picture")
     agreement = inside_data.agreement_over_training(place, len(class_names))
+    if agreement is None:
+        return
     show(figures.agreement_figure(agreement, class_names), "agreement", "Agreement over training")
     st.caption(
         "Of the pixels that either network gives the class, the share that both give it, on this pair, at each "

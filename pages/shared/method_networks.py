@@ -2,8 +2,9 @@
 
 import copy
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import streamlit as st
 import torch
 from torch import nn
 
-from pages.shared import method_data, store
+from pages.shared import long_work, method_data, store
 from pages.shared.method_data import BoxSettings, Place
 from scl_core.checkpoint import find_checkpoint
 from scl_core.config import RunConfig
@@ -23,6 +24,7 @@ from scl_core.microscope.pair_study import Spread, directions, study
 from scl_core.microscope.replay import UNTRAINED, Replay, replay_step
 from scl_core.models.user_module import load_user_segmenter
 from scl_core.probe import STREAMS, Probe, make_probe
+from scl_core.progress import Tell
 from scl_core.restore import build_method, restore
 
 OWN = "own module"
@@ -60,14 +62,21 @@ def parts(place: Place, networks: Networks) -> Exact:
     return _parts(place, networks, *_key(place.run, networks))
 
 
-def pair_study(place: Place, networks: Networks, max_pairs: int, parameters: bool) -> Spread:
-    """Draws of `max_pairs` pairs against every pair, also over the network's `parameters`."""
-    return _study(place, networks, *_key(place.run, networks), max_pairs, parameters)
+def pair_study(place: Place, networks: Networks, max_pairs: int, parameters: bool) -> Spread | None:
+    """Draws of `max_pairs` pairs against every pair, also over the network's `parameters`; None where cancelled."""
+    key = (place, networks, *_key(place.run, networks), parameters, max_pairs)
+    work = partial(_with_lock, study, place, networks, parameters, max_pairs)
+    return long_work.run("pair_study", key, "Drawing pairs many times", work, most=64)
 
 
 def pair_directions(place: Place, networks: Networks, many: tuple[int, ...], parameters: bool):
-    """Mean cosines with the exact gradient for each number of pairs: over pixels, and over parameters if asked."""
-    return _directions(place, networks, *_key(place.run, networks), many, parameters)
+    """Mean cosines with the exact gradient for each number of pairs: over pixels, and over parameters if asked.
+
+    None where the visitor cancelled it.
+    """
+    key = (place, networks, *_key(place.run, networks), parameters, many)
+    work = partial(_with_lock, directions, place, networks, parameters, many)
+    return long_work.run("pair_directions", key, "Comparing gradients", work)
 
 
 def replay(place: Place, networks: Networks, settings: Mapping[str, Any] | None = None) -> Replay:
@@ -190,22 +199,12 @@ def _parts(place: Place, networks: Networks, folder: str, stamp: int) -> Exact:
     return exact_parts(_probe(place, networks, folder, stamp, None))
 
 
-@st.cache_data(max_entries=64, show_spinner="Drawing pairs many times …")
-def _study(place: Place, networks: Networks, folder: str, stamp: int, max_pairs: int, parameters: bool) -> Spread:
-    found = _probe(place, networks, folder, stamp, None)
-    student = _load(place.run, own_module(networks), folder, stamp).student if parameters else None
+def _with_lock(what: Callable, place: Place, networks: Networks, parameters: bool, pairs: Any, tell: Tell):
+    """`study` or `directions` of the pair, with its student where the `parameters` are asked for."""
+    found = probe(place, networks)
+    student = load(place.run, networks).student if parameters else None
     with LOCK:
-        return study(found, max_pairs, student)
-
-
-@st.cache_data(max_entries=16, show_spinner="Comparing gradients …")
-def _directions(
-    place: Place, networks: Networks, folder: str, stamp: int, many: tuple[int, ...], parameters: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    found = _probe(place, networks, folder, stamp, None)
-    student = _load(place.run, own_module(networks), folder, stamp).student if parameters else None
-    with LOCK:
-        return directions(found, many, student)
+        return what(found, pairs, student, tell=tell)
 
 
 @st.cache_data(max_entries=16, show_spinner="Taking the whole step as training did …")

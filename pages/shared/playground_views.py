@@ -5,7 +5,7 @@ from dataclasses import fields
 import numpy as np
 import streamlit as st
 
-from pages.shared import method_data, method_networks, method_views, store
+from pages.shared import long_work, method_data, method_networks, method_views, store
 from pages.shared.messages import say_problem, stop_with
 from pages.shared.method_pickers import Selection, slider
 from pages.shared.method_views import show_chart
@@ -114,10 +114,14 @@ def show_checkpoints(selection: Selection, palette: np.ndarray) -> None:
         return
     try:
         stamp = method_data.stamp(selection.place.run)
-        with st.spinner("Looking through the checkpoints …"):
-            moments = [method_networks.moment(selection.place, step, stamp) for step in steps]
+        moments = long_work.each(
+            "checkpoints", (selection.place, tuple(steps), stamp), "Looking through the checkpoints", steps,
+            lambda step: method_networks.moment(selection.place, step, stamp),
+        )  # fmt: skip
     except (UserError, OSError) as error:
         say_problem("The checkpoints cannot be shown:", error)
+        return
+    if moments is None:
         return
     maps = [item.teacher for item in moments], [item.student for item in moments]
     show_chart(checkpoints_figure(steps, *maps, palette), "checkpoints", "Class maps of teacher and student", 300)

@@ -14,6 +14,7 @@ from scl_core.losses.structured import draw_pairs, structured_consistency_loss, 
 from scl_core.losses.structured_family import same_width
 from scl_core.microscope.dissect import loss_boxes
 from scl_core.probe import Probe, eval_mode
+from scl_core.progress import Count, Tell, unheard
 from scl_core.seeding import generator_for
 
 STREAM = "pair study"
@@ -105,15 +106,18 @@ def study(
     draws: int = 100,
     gradients: int = 20,
     backwards: int = 4,
+    tell: Tell = unheard,
 ) -> Spread:
     """Draw `max_pairs` pairs `draws` times and compare with every pair.
 
     `gradients` of the draws are compared over the pixels, `backwards` over the parameters of `student`, the probe's own
     network, which runs once more in eval mode; without it that part is left out. Draw k starts the same for every
-    `max_pairs`.
+    `max_pairs`. `tell` hears of each draw and each backward pass.
     """
     leaf = _leaf(probe)
+    count = Count(1 + draws + (0 if student is None else 2 + min(backwards, draws)), tell)
     exact, exact_gradient, seconds_exact = _timed(probe, leaf, None, range(3))
+    count.step()
     values, found, seconds = [], [], []
     for index in range(draws):
         value, gradient, took = _timed(probe, leaf, max_pairs, [index], with_gradient=index < max(gradients, backwards))
@@ -121,28 +125,36 @@ def study(
         if gradient is not None:
             found.append(gradient)
             seconds.append(took)
+        count.step()
     over_pixels = np.array([_cosine([gradient], [exact_gradient]) for gradient in found[:gradients]])
     over_parameters = np.zeros(0)
     if student is not None:
-        over_parameters = _over_parameters(student, probe, exact_gradient, found[:backwards])
+        over_parameters = _over_parameters(student, probe, exact_gradient, found[:backwards], count)
     return Spread(max_pairs, np.array(values), exact, over_pixels, over_parameters, _median(seconds), seconds_exact)
 
 
 def directions(
-    probe: Probe, many: Sequence[int], student: nn.Module | None = None, draws: int = 4
+    probe: Probe, many: Sequence[int], student: nn.Module | None = None, draws: int = 4, tell: Tell = unheard
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean cosine with the exact gradient for each number of pairs in `many`: over the pixels, over the parameters.
 
     Over `draws` draws each; of these the first alone goes back through `student`, as in `study` (empty without it).
     """
     leaf = _leaf(probe)
-    exact = _timed(probe, leaf, None, [0])[1]
-    found = [[_timed(probe, leaf, pairs, [index])[1] for index in range(draws)] for pairs in many]
+    count = Count(1 + len(many) * draws + (0 if student is None else 2 + len(many)), tell)
+
+    def gradient(pairs: int | None, index: int) -> Tensor:
+        found = _timed(probe, leaf, pairs, [index])[1]
+        count.step()
+        return found
+
+    exact = gradient(None, 0)
+    found = [[gradient(pairs, index) for index in range(draws)] for pairs in many]
     pixels = [np.mean([_cosine([gradient], [exact]) for gradient in gradients]) for gradients in found]
     if student is None:
         return np.array(pixels), np.zeros(0)
     first = [gradients[0] for gradients in found]
-    return np.array(pixels), _over_parameters(student, probe, exact, first)
+    return np.array(pixels), _over_parameters(student, probe, exact, first, count)
 
 
 def _timed(probe: Probe, leaf: Tensor, max_pairs: int | None, numbers: Iterable[int], with_gradient: bool = True):
@@ -177,16 +189,18 @@ def _given(probe: Probe) -> str:
     return "features" if probe.form.on == "features" else "probs"
 
 
-def _over_parameters(student: nn.Module, probe: Probe, exact: Tensor, drawn: list[Tensor]) -> np.ndarray:
+def _over_parameters(student: nn.Module, probe: Probe, exact: Tensor, drawn: list[Tensor], count: Count) -> np.ndarray:
     """Cosines of the gradients by the network's weights, given those by what it gives of the mix."""
     like = next(student.parameters())
     with eval_mode(student):
         weights = [parameter for parameter in student.parameters() if parameter.requires_grad]
         output = student(probe.student_input[None].to(like.device, like.dtype))
         given = output.features if _given(probe) == "features" else output.logits.softmax(1)
+        count.step()
 
         def pulled(gradient: Tensor) -> list[Tensor]:
             found = torch.autograd.grad(given, weights, gradient.to(given), retain_graph=True, allow_unused=True)
+            count.step()
             return [part for part in found if part is not None]
 
         wanted = pulled(exact)

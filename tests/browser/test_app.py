@@ -1,13 +1,19 @@
 """The Runs pages in a real browser: a run is launched, watched, left alone, stopped and resumed; rows, odd names."""
 
+import os
 import re
+import shutil
 import urllib.request
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from scl_core.runs import RunFolder
 from tests.browser.driving import expect, no_error, visit
 from tests.fake_runs import NASTY_NAME, write_run
+from tests.method_run import NAME
+from tests.pages.test_spoilt_runs import change_settings
 
 pytestmark = pytest.mark.browser
 
@@ -111,3 +117,31 @@ def test_markup_in_names_is_shown_letter_by_letter(page, server):
         assert page.locator('img[src="x"]').count() == 0
         assert page.locator('a[href^="javascript"]').count() == 0
         no_error(page)
+
+
+def large_pictures(root: Path, count: int = 150) -> None:
+    """A folder of pictures of which each takes a while to read, the first four with masks."""
+    for part, mode in (("images", "RGB"), ("masks", "L")):
+        (root / part).mkdir(parents=True)
+        first = root / part / "000.png"
+        Image.new(mode, (1500, 1500)).save(first)
+        for number in range(1, count if part == "images" else 4):
+            os.link(first, root / part / f"{number:03}.png")
+
+
+def test_long_work_in_the_page_is_cancelled_by_a_click_and_begun_again(page, server, trained):
+    run = Path(shutil.copytree(trained / NAME, server.runs / "big"))
+    large_pictures(server.runs.parent / "pictures")
+    classes = list(RunFolder(run).evaluations()[0]["per_class_iou"])
+    (server.runs.parent / "pictures" / "classes.txt").write_text("\n".join(classes))
+    size = {"height": 48, "width": 64, "val_fraction": 0.5}
+    change_settings(run, data={"name": "folder", "root": str(server.runs.parent / "pictures")} | size)
+    visit(page, server, "health?run=big")
+    expect(page.get_by_text(re.compile("Comparing pictures: .* of 150, about .* left"))).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("Comparing pictures: cancelled.")).to_be_visible()
+    expect(page.get_by_role("heading", name="Lists: – cannot say")).to_be_visible()
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    page.get_by_role("button", name="Start again").click()
+    expect(page.get_by_role("heading", name="Lists: ✔ sound")).to_be_visible()
+    no_error(page)

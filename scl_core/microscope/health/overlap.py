@@ -8,7 +8,8 @@ import numpy as np
 from scl_core.data.images import resize_picture
 from scl_core.data.leaks import EVALUATED, TRAINED
 from scl_core.data.pictures import DataSource, FileList, PictureList
-from scl_core.microscope.health.finding import LOOK, SOUND, Finding
+from scl_core.microscope.health.finding import LOOK, SOUND, UNKNOWN, Finding
+from scl_core.progress import Count, Tell, unheard
 
 CHECK, NAME = "Lists", "Training pictures that are scored on"
 SIDE = 32
@@ -40,15 +41,20 @@ class Lists:
     evaluated: tuple[int, int]
 
 
-def shared_pictures(source: DataSource, most: int = MOST) -> Lists:
+def shared_pictures(source: DataSource, most: int = MOST, tell: Tell = unheard) -> Lists:
     """Compare the first `most` pictures of each training list with those of val and test.
 
     Files are read and compared at `SIDE` x `SIDE` pixels; drawn scenes by their line alone, which says everything.
+    `tell` hears of each file.
     Raises UserError for a file that cannot be read.
     """
     ours, theirs = _numbered(source, TRAINED, most), _numbered(source, EVALUATED, most)
     files = all(isinstance(source.lists[name], FileList) for name, _ in (*ours, *theirs))
-    likeness = _small(source, ours) @ _small(source, theirs).T if files else _same_lines(source, ours, theirs)
+    if files:
+        count = Count(len(ours) + len(theirs), tell)
+        likeness = _small(source, ours, count) @ _small(source, theirs, count).T
+    else:
+        likeness = _same_lines(source, ours, theirs)
     places = sorted(zip(*np.nonzero(likeness >= ALIKE), strict=True), key=lambda place: -likeness[place])
     found = tuple(_overlap(source, ours[row], theirs[column], likeness[row, column]) for row, column in places)
     nearest = None
@@ -61,6 +67,8 @@ def shared_pictures(source: DataSource, most: int = MOST) -> Lists:
 
 def judge_overlap(lists: Lists) -> Finding:
     """Whether any training picture shows what an evaluated one shows."""
+    if not lists.trained[0] and lists.trained[1]:
+        return Finding(CHECK, UNKNOWN, NAME, "–", "No picture has been compared.", "Compare the pictures.")
     leaked = {overlap.trained for overlap in lists.found}
     number = f"{len(leaked)} of {lists.trained[0]:,}"
     looked = "" if lists.trained[0] == lists.trained[1] and lists.evaluated[0] == lists.evaluated[1] else (
@@ -90,17 +98,20 @@ def _same_lines(source: DataSource, ours: Sequence[tuple[str, int]], theirs: Seq
     return (first[:, None] == second[None]).astype(np.float32)
 
 
-def _small(source: DataSource, pictures: Sequence[tuple[str, int]]) -> np.ndarray:
+def _small(source: DataSource, pictures: Sequence[tuple[str, int]], count: Count) -> np.ndarray:
     """Each picture at SIDE x SIDE, its mean taken off and its length made 1: float32 [pictures, SIDE * SIDE * 3]."""
     if not pictures:
         return np.zeros((0, SIDE * SIDE * 3), dtype=np.float32)
-    small = np.stack([_thumbnail(source.lists[name], index) for name, index in pictures]).reshape(len(pictures), -1)
+    small = np.stack([_thumbnail(source.lists[name], index, count) for name, index in pictures])
+    small = small.reshape(len(pictures), -1)
     small = small - small.mean(1, keepdims=True)
     return small / np.maximum(np.linalg.norm(small, axis=1, keepdims=True), 1e-6)
 
 
-def _thumbnail(pictures: PictureList, index: int) -> np.ndarray:
-    return resize_picture(pictures.image(index), SIDE, SIDE).astype(np.float32)
+def _thumbnail(pictures: PictureList, index: int, count: Count) -> np.ndarray:
+    small = resize_picture(pictures.image(index), SIDE, SIDE).astype(np.float32)
+    count.step()
+    return small
 
 
 def _overlap(source: DataSource, ours: tuple[str, int], theirs: tuple[str, int], likeness: float) -> Overlap:

@@ -12,6 +12,7 @@ from scl_core.methods.step_boxes import mixes_pictures
 from scl_core.microscope.health import boxes, confidence, overlap, teacher, terms
 from scl_core.microscope.health.finding import UNKNOWN, Finding
 from scl_core.microscope.replay import batch_of_step
+from scl_core.progress import Tell, unheard
 from scl_core.restore import restore, run_config
 from scl_core.runs import RunFolder
 
@@ -36,8 +37,8 @@ class Health:
     step: int
 
 
-def examine(run_dir: str | Path, most_pictures: int = overlap.MOST) -> Health:
-    """Examine a run. `most_pictures` of each side of the lists are compared.
+def examine(run_dir: str | Path, most_pictures: int = overlap.MOST, tell: Tell = unheard) -> Health:
+    """Examine a run. `most_pictures` of each list are compared, none with 0; `tell` hears of each that is read.
 
     Raises `UserError` for a run, a checkpoint or a picture that cannot be read.
     """
@@ -51,7 +52,7 @@ def examine(run_dir: str | Path, most_pictures: int = overlap.MOST) -> Health:
         if method is None
         else confidence.confidences(method.producer, _unlabeled(source), _temperature(config.method))
     )
-    lists = overlap.shared_pictures(source, most_pictures)
+    lists = overlap.shared_pictures(source, most_pictures, tell)
     in_boxes = _boxes(config, source)
     findings = (
         terms.judge_terms(pulls, METHODS[config.method.name].num_strong > 0),
