@@ -107,10 +107,10 @@ def arm_settings(study: Study, pair: int, name: str, trunk: Path) -> tuple[dict[
 
 
 def arm_of(study: Study, name: str) -> dict[str, object]:
-    """The settings of an arm; those of SCL hold where it names no other method, and a preset's where it has one."""
-    own = study.file["arms"][name]
+    """The settings of an arm: over a preset, where it names one; else over those of SCL, where it names no method."""
+    own = dict(study.file["arms"][name])
     if "preset" in own:
-        return {"config": PROTOCOL.parent / own["preset"].format(world=study.world)}
+        return {"config": PROTOCOL.parent / own.pop("preset").format(world=study.world)} | own
     return own if "method.name" in own else study.file["unlabeled"] | own
 
 

@@ -105,7 +105,7 @@ def test_every_arm_of_every_study_is_a_good_set_of_settings(file):
         for settings in arms + ([study.file["trunk"]] if study.has_trunk else []):
             known = {key: value for key, value in (study.settings(0) | settings).items() if key != "match_gradient_of"}
             presets = [known.pop("config")] if "config" in known else []
-            assert load_config(presets, known).train.steps == study.file["steps"]
+            assert load_config(presets, known).train.steps == known["train.steps"]
 
 
 @pytest.mark.parametrize("world", ["scenes", "camvid"])
