@@ -6,6 +6,7 @@ import statistics
 import sys
 from pathlib import Path
 
+from experiments.run_table import REFERENCE
 from scl_core.methods import METHODS
 
 RECORDS = Path(__file__).resolve().parent / "records"
@@ -43,9 +44,10 @@ def methods_table(folder: Path = RECORDS / "table") -> str:
     """Every method's mean, spread and number of seeds at equal steps and at equal time, as a Markdown table."""
     lines = [f"| {' | '.join(row)} |" for row in (METHODS_HEADER, ("---",) * len(METHODS_HEADER))]
     for method in METHODS:
-        kept = {equal: read_rows(folder, equal, method) for equal in ("steps", "time")}
-        if kept["steps"]:
-            lines.append(f"| {' | '.join(methods_row(method, kept['steps'], kept['time']))} |")
+        at_steps, at_time = (read_rows(folder, equal, method) for equal in ("steps", "time"))
+        if at_steps:
+            same = at_steps if method == REFERENCE else at_time  # the others' time is made equal to the reference's
+            lines.append(f"| {' | '.join(methods_row(method, at_steps, same))} |")
     if len(lines) == 2:
         lines.append("| (none recorded yet) |" + " |" * (len(METHODS_HEADER) - 1))
     return "\n".join(lines)
@@ -57,7 +59,7 @@ def read_rows(folder: Path, equal: str, method: str) -> list[dict]:
 
 
 def methods_row(method: str, at_steps: list[dict], at_time: list[dict]) -> tuple[str, ...]:
-    """One line of the table of methods; without runs of its own at equal time the method is the measure of it."""
+    """One line of the table of methods."""
     seconds = statistics.median(record["step_seconds"] for record in at_steps)
     network = at_steps[0]["evaluations"][0]["network"]
     return (method, spread(at_steps), steps(at_steps), f"{seconds:.3f}", spread(at_time), steps(at_time), network)

@@ -120,7 +120,7 @@ def test_table_of_methods_has_mean_spread_and_number_at_equal_steps_and_time(tmp
     (tmp_path / "time-cps-s0.json").write_text(kept_row("cps", 0, 0.15, steps=200))
     lines = methods_table(tmp_path).splitlines()[2:]
     assert lines == [
-        "| scl | 30.00 ± 10.00 (n = 3) | 400 | 0.100 | - | - | teacher |",
+        "| scl | 30.00 ± 10.00 (n = 3) | 400 | 0.100 | 30.00 ± 10.00 (n = 3) | 400 | teacher |",
         "| cps | 25.00 ± 0.00 (n = 3) | 400 | 0.200 | 15.00 (n = 1) | 200 | teacher |",
     ]
     assert steps_in_equal_time("cps", tmp_path) == 200
