@@ -1,6 +1,8 @@
 """Batch norm over the pictures of all processes, where torch's SyncBatchNorm has no GPU; and frozen batch norm."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -79,6 +81,19 @@ class NormalizeByAll(torch.autograd.Function):
         grad_x = grad_x.to(slope.dtype).addcmul_(x, per_channel(slope), value=-1).sub_(per_channel(offset))
         affine = (None, None) if weight is None else (grad_weight, grad_bias)
         return grad_x.to(x.dtype), *affine, None, None, None, None
+
+
+@contextmanager
+def taking_statistics(network: nn.Module) -> Iterator[list[nn.Module]]:
+    """The batch norms of a network in eval mode, in training mode while inside; every other part stays as it is."""
+    norms = [part for part in network.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.training = True
+    try:
+        yield norms
+    finally:
+        for norm in norms:
+            norm.training = False
 
 
 class FrozenBatchNorm2d(nn.Module):

@@ -13,21 +13,22 @@ class EmaTeacher(nn.Module):
 
     `model` starts as a copy of the student, in eval mode for good, and never receives a gradient. `update` moves each
     floating entry, running statistics of batch norm included, by teacher = d * teacher + (1 - d) * student, and copies
-    integer entries; with `copy_buffers` the student's buffers are copied, whatever their type. d is `decay`, or with
-    `warmup` min(1 - 1 / (k + 1), decay) at the k-th update, k = 0 first: the first update copies the student. k is the
-    buffer `updates`, so a saved state dict continues where it stopped. Raises ValueError for a decay outside 0 to 1.
+    integer entries. With `buffers` "copy" the student's buffers are copied, whatever their type; with "own" they are
+    left alone, for passes of the teacher itself. d is `decay`, or with `warmup` min(1 - 1 / (k + 1), decay) at the k-th
+    update, k = 0 first: the first update copies the student. k is the buffer `updates`, so a saved state dict
+    continues where it stopped. Raises ValueError for a decay outside 0 to 1.
     """
 
     updates: Tensor
 
-    def __init__(self, student: nn.Module, decay: float = 0.999, warmup: bool = False, copy_buffers: bool = False):
+    def __init__(self, student: nn.Module, decay: float = 0.999, warmup: bool = False, buffers: str = "ema"):
         super().__init__()
         if not 0.0 <= decay <= 1.0:
             raise ValueError(f"the teacher's decay is {decay}; it must lie between 0 and 1")
         self.model = deepcopy(student).requires_grad_(False).eval()
         self.decay = decay
         self.warmup = warmup
-        self.copy_buffers = copy_buffers
+        self.buffers_from = buffers
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     def train(self, mode: bool = True) -> "EmaTeacher":
@@ -41,12 +42,13 @@ class EmaTeacher(nn.Module):
         Raises ValueError when the two have entries of different names.
         """
         ours, theirs = _pairs(self.model, student)
-        buffers = dict(self.model.named_buffers()) if self.copy_buffers else {}
+        buffers = dict(self.model.named_buffers()) if self.buffers_from != "ema" else {}
         averaged = [name for name in ours if ours[name].is_floating_point() and name not in buffers]
         if averaged:
             share = 1 - self._current_decay()
             torch._foreach_lerp_([ours[name] for name in averaged], [theirs[name] for name in averaged], share)
-        _copy(ours, theirs, ours.keys() - averaged)
+        kept = buffers if self.buffers_from == "own" else {}
+        _copy(ours, theirs, ours.keys() - averaged - kept.keys())
         self.updates += 1
 
     @torch.no_grad()

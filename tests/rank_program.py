@@ -28,6 +28,7 @@ LARGER = tiny_settings(data__height=96, data__width=128, method__num_boxes=4, **
 EARLY = {  # prototypes in the first step, by rank 0; what is dropped does not depend on the ranks
     "pcr": {"method.start": 0, "method.start_pixels_per_picture": 100, "method.drop_percent": 50},
     "rc2l": {"method.decoder_dropout": 0.2},
+    "mean_teacher": {"method.teacher_bn": "own"},
 }
 
 SPLIT = ("scl", "unimatch", "cps", "pcr", "rc2l_pp", "rc2l")  # each reaches its networks in another way

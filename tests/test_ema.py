@@ -128,7 +128,7 @@ def test_an_impossible_decay_is_refused(decay):
 
 def test_buffers_may_be_copied_instead():
     student = network()
-    teacher = EmaTeacher(student, decay=0.9, copy_buffers=True)
+    teacher = EmaTeacher(student, decay=0.9, buffers="copy")
     weight = student[0].weight.detach().clone()
     disturb(student)
     teacher.update(student)

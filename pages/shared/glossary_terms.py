@@ -52,8 +52,9 @@ TERMS = (
     ),
     Term(
         "batch norm of the teacher",
-        "Running means and variances are buffers, not weights: they can be averaged too, copied from the student, or "
-        "estimated anew on training pictures. Those of a slow average fit no network that ever was.",
+        "Running means and variances are buffers, not weights: they can be averaged too, copied from the student, "
+        "estimated anew on training pictures, or moved by passes of the teacher itself. Those of a slow average fit no "
+        "network that ever was.",
         r"\hat x = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}}",
         ("scl_core.training.recalibration.recalibrate", "scl_core.ema.EmaTeacher.take_buffers"),
         ("method.teacher_bn",),

@@ -11,7 +11,7 @@ from scl_core.distributed import global_mean, sum_over_ranks, world_size
 from scl_core.ema import EmaTeacher
 from scl_core.losses.ohem import ohem_cross_entropy_sum
 from scl_core.losses.supervised import relaxed_cross_entropy_sum
-from scl_core.methods.teacher import restart_step
+from scl_core.methods.teacher import move_statistics, restart_step
 from scl_core.metrics import prediction_counts
 from scl_core.schedule import unlabeled_factor
 from scl_core.seeding import generator_for
@@ -61,6 +61,8 @@ class Method(nn.Module):
         self.steps = steps
         self.restart_step = restart_step(config, steps)
         self._target_counts: Tensor | None = None
+        if getattr(config, "teacher_bn", "ema") == "own":
+            self.register_forward_pre_hook(Method.move_teacher_statistics)
 
     @classmethod
     def own_network(cls, segmenter: nn.Module, config) -> nn.Module:
@@ -97,6 +99,11 @@ class Method(nn.Module):
             self.teacher.restart(self.student)
         elif self.teacher is not None:
             self.teacher.update(self.student)
+
+    def move_teacher_statistics(self, arguments: tuple) -> None:
+        """Before each step's `forward`, where the teacher's batch norm has statistics of its own."""
+        if self.teacher is not None:
+            move_statistics(self.teacher.model, arguments[0])
 
     def probe(self, batch: "Batch", draws: StepDraws) -> "Probe | None":
         """The first unlabeled pair of the batch taken apart; None for a method that mixes no pictures."""

@@ -1,12 +1,17 @@
 """The averaged teacher that several methods share: its settings, how it is built, where it begins again."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+import torch
 from torch import nn
 
+from scl_core.batch_norm import taking_statistics
 from scl_core.ema import EmaTeacher
 from scl_core.settings import setting
+
+if TYPE_CHECKING:
+    from scl_core.data.batch import Batch
 
 
 class AverageSettings(Protocol):
@@ -34,9 +39,10 @@ class TeacherSettings:
     )
     teacher_bn: str = setting(
         "ema",
-        "The teacher's running statistics of batch norm: averaged like its weights, copied from the student, or copied "
-        "in training and estimated anew, on training pictures, for every evaluation and checkpoint.",
-        choices=("ema", "copy", "recalibrate"),
+        "The teacher's running statistics of batch norm: averaged like its weights, copied from the student, copied "
+        "in training and estimated anew, on training pictures, for every evaluation and checkpoint, or its own, moved "
+        "by a pass of the teacher over the pictures of each step.",
+        choices=("ema", "copy", "recalibrate", "own"),
     )
 
 
@@ -49,7 +55,21 @@ def decay_of(config: AverageSettings, steps: int) -> float:
 
 def build_teacher(student: nn.Module, config: AverageSettings, steps: int) -> EmaTeacher:
     """The teacher of a training of `steps` steps."""
-    return EmaTeacher(student, decay_of(config, steps), config.ema_warmup, copy_buffers=config.teacher_bn != "ema")
+    buffers = "copy" if config.teacher_bn == "recalibrate" else config.teacher_bn
+    return EmaTeacher(student, decay_of(config, steps), config.ema_warmup, buffers)
+
+
+@torch.no_grad()
+def move_statistics(teacher: nn.Module, batch: "Batch") -> None:
+    """Let the teacher's batch norms see its step's pictures, labeled and (the first of each pair) unlabeled ones.
+
+    Their running statistics move as a student's do, its weights and the rest of its parts stay as in eval mode.
+    """
+    pictures = [batch.images] if batch.unlabeled_a is None else [batch.images, batch.unlabeled_a.weak]
+    together = len({part.shape[1:] for part in pictures}) == 1
+    with taking_statistics(teacher):
+        for part in [torch.cat(pictures)] if together else pictures:
+            teacher(part)
 
 
 def restart_step(config, steps: int) -> int:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from scl_core.batch_norm import taking_statistics
 from scl_core.data.augment import unlabeled_sample
 from scl_core.data.loaders import crop_size
 from scl_core.data.pictures import DataSource
@@ -50,18 +51,17 @@ def recalibrate(network: nn.Module, batches: Iterator[Tensor]) -> None:
 
     With several processes each gives its share of every batch, and the statistics are those of all together.
     """
-    norms = [part for part in network.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain mean
-        norm.training = True
-    try:
-        for batch in batches:
-            network(batch)
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum, norm.training = momentum, False
+    with taking_statistics(network) as norms:
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain mean
+        try:
+            for batch in batches:
+                network(batch)
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
 
 
 def calibration_batches(session: "Session") -> Iterator[Tensor]:

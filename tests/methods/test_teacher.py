@@ -1,10 +1,20 @@
+import copy
+from dataclasses import fields
+
 import pytest
 import torch
 
+from scl_core.config import load_config
+from scl_core.errors import UserError
+from scl_core.losses import consistency_loss
+from scl_core.methods import METHODS, StepDraws
+from scl_core.methods.mean_teacher import MeanTeacher, MeanTeacherConfig
 from scl_core.methods.scl import Scl, SclConfig
 from scl_core.methods.supervised import Supervised, SupervisedConfig
 from scl_core.methods.teacher import decay_of, restart_step
-from tests.methods.mixing import small_network
+from tests.conftest import build_tiny_folder
+from tests.methods.mixing import assert_resumed_equals_uninterrupted, random_batch, small_network
+from tests.methods.stepping import CROP, prepare
 
 
 def moved(method, steps):
@@ -73,3 +83,55 @@ def test_copied_statistics_are_the_students():
     assert any("running_var" in name for name in student)
     assert all(torch.equal(teacher[name], student[name]) for name in student)
     assert not torch.equal(next(method.teacher.model.parameters()), next(method.student.parameters()))
+
+
+def test_own_statistics_move_by_a_pass_of_the_teacher_and_by_nothing_else():
+    method, batch = (
+        MeanTeacher(small_network(norm=True), MeanTeacherConfig(teacher_bn="own", ramp=0.0), 10),
+        random_batch(),
+    )
+    moved(method, [1])
+    twin = copy.deepcopy(method.teacher.model)
+    values = twin.first[0](torch.cat([batch.images, batch.unlabeled_a.weak])).transpose(0, 1).flatten(1)
+    norm = twin.first[1]
+    norm.running_mean = 0.9 * norm.running_mean + 0.1 * values.mean(1)
+    norm.running_var = 0.9 * norm.running_var + 0.1 * values.var(1)
+    terms = method(batch, StepDraws(4, 2))
+    found = method.teacher.model.first[1]
+    torch.testing.assert_close((found.running_mean, found.running_var), (norm.running_mean, norm.running_var))
+    assert not found.training and all(parameter.grad is None for parameter in method.teacher.parameters())
+    student = method.student(torch.cat([batch.images, batch.unlabeled_a.strong[0]])).logits[2:].softmax(1)
+    labels = twin(batch.unlabeled_a.weak).logits.softmax(1)
+    expected = consistency_loss(student, labels, batch.unlabeled_a.valid)
+    torch.testing.assert_close(terms["consistency"], expected)
+    before, weight = found.running_mean.clone(), method.teacher.model.classifier.weight.clone()
+    moved(method, [2])
+    assert torch.equal(found.running_mean, before) and found.num_batches_tracked == 1
+    assert not torch.equal(method.teacher.model.classifier.weight, weight)
+
+
+WITH_TEACHER = [name for name in METHODS if "teacher_bn" in {f.name for f in fields(METHODS[name].config_class)}]
+
+
+@pytest.mark.parametrize("name", WITH_TEACHER)
+def test_every_method_with_an_averaged_teacher_can_let_it_have_statistics_of_its_own(name, tmp_path):
+    root = build_tiny_folder(tmp_path / "data", 5, 6, CROP, CROP)
+    changes = {"ema_decay": 0.9} if name == "supervised" else {}
+    prepared = prepare(name, root, teacher_bn="own", **changes)
+    statistics = [entry for entry in prepared.method.teacher.model.named_buffers() if "running_mean" in entry[0]]
+    before = [entry.clone() for _, entry in statistics]
+    prepared.backward()
+    assert statistics and not any(torch.equal(now, then) for (_, now), then in zip(statistics, before, strict=True))
+    assert not any(part.training for part in prepared.method.teacher.model.modules())
+
+
+@pytest.mark.parametrize("name", ["fixmatch", "unimatch", "cps"])
+def test_a_method_without_such_a_teacher_refuses_it_and_names_those_that_have_one(name):
+    with pytest.raises(UserError) as refused:
+        load_config([], {"method.name": name, "method.teacher_bn": "own"})
+    said = f"unknown setting method.teacher_bn of method {name}, it is one of {', '.join(WITH_TEACHER)}; the nearest is"
+    assert said in str(refused.value)
+
+
+def test_a_run_with_own_statistics_resumed_equals_uninterrupted(tmp_path):
+    assert_resumed_equals_uninterrupted(tmp_path, method__name="scl", method__teacher_bn="own", method__ramp=0.0)
