@@ -61,6 +61,18 @@ def test_warmup_is_the_plain_mean_until_the_decay_takes_over():
             assert teacher.model.weight.item() == pytest.approx(sum(values[: k + 1]) / (k + 1))
 
 
+@pytest.mark.parametrize(
+    ("update", "decay"), [(0, 0.0), (1, 0.5), (2, 2 / 3), (9, 0.9), (98, 98 / 99), (99, 0.99), (500, 0.99)]
+)
+def test_the_decay_of_u2pl_and_pcr(update, decay):
+    student = nn.Linear(1, 1, bias=False).double()
+    teacher = EmaTeacher(student, decay=0.99, warmup=True)
+    teacher.updates.fill_(update)
+    nn.init.constant_(teacher.model.weight, 1.0), nn.init.constant_(student.weight, 0.0)
+    teacher.update(student)
+    assert teacher.model.weight.item() == pytest.approx(decay, abs=1e-12)
+
+
 def test_the_first_warm_update_copies_the_student_exactly():
     student = network()
     teacher = EmaTeacher(student, warmup=True)

@@ -46,6 +46,12 @@ def test_gradient_is_that_of_cross_entropy_alone():
     torch.testing.assert_close(second.grad, expected_second, atol=1e-6, rtol=0)
 
 
+def test_the_producer_of_labels_has_no_gradient():
+    first, second = A.clone().requires_grad_(), B.clone().requires_grad_()
+    label_loss(first, hard_labels(second), None).backward()
+    assert second.grad is None and first.grad.any()
+
+
 def test_swapping_the_networks_changes_nothing():
     assert cross_pseudo_loss(A, B).item() == cross_pseudo_loss(B, A).item()
 

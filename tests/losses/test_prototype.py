@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, interpolate
 
-from scl_core.losses import prototype_logits, prototype_loss
+from scl_core.losses import prototype_logits, prototype_loss, pseudo_label_loss, relaxed_cross_entropy
 from scl_core.losses.prototype import (
     assign_prototypes,
     cosines,
@@ -25,6 +25,8 @@ def test_predictor():
     logits = prototype_logits(FEATURE, PROTOTYPES, 0.1)
     torch.testing.assert_close(logits, torch.tensor([[8.0, 10.0]]).double())
     torch.testing.assert_close(logits.softmax(1), torch.tensor([[0.119203, 0.880797]]).double(), atol=1e-6, rtol=0)
+    for of_class in (torch.logsumexp, lambda values, dim: values.mean(dim)):  # the maximum over K, and neither of these
+        assert not torch.allclose(of_class(cosines(FEATURE, PROTOTYPES)[0] / 0.1, 1), logits[0], atol=0.1)
     losses = [prototype_loss(FEATURE, torch.tensor([label]), PROTOTYPES, 0.1).item() for label in (0, 1)]
     assert losses == pytest.approx([2.126928, 0.126928], abs=1e-6)
 
@@ -188,6 +190,14 @@ def test_masked_mean_is_over_kept_pixels():
     logits = torch.stack([torch.zeros(4), torch.tensor([exp(loss) - 1 for loss in losses]).log()], 1)
     labels = torch.where(confidence >= 0.8, 0, 255)
     assert cross_entropy(logits, labels, ignore_index=255).item() == pytest.approx(2.0)
+    maps = logits.T.view(1, 2, 1, 4)
+    assert relaxed_cross_entropy(maps, labels.view(1, 1, 4), window=1).item() == pytest.approx(2.0)
+    own, sure = torch.zeros(1, 1, 4, dtype=torch.int64), confidence.view(1, 1, 4)
+    assert pseudo_label_loss(maps, own, sure, 0.8).item() == pytest.approx(1.0)  # over all pixels instead
+    # the prototype predictor's mean: label 255 takes no part
+    features, kept = FEATURE.repeat(3, 1), torch.tensor([0, 255, 1])
+    mean = (2.126928 + 0.126928) / 2
+    assert prototype_loss(features, kept, PROTOTYPES, 0.1).item() == pytest.approx(mean, abs=1e-6)
 
 
 def test_shapes_that_do_not_fit_are_named():

@@ -120,6 +120,13 @@ class TestWorkedValues:
         near(region_mask_contrast(STUDENT, TEACHER[:1], MATCH[:1], 1.0, "cosine"), 0.832674)
         near(region_mask_contrast(three, TEACHER[:1], MATCH[:1], 1.0, "cosine"), 0.981081)
 
+    @pytest.mark.parametrize(("temperature", "expected"), [(1.0, 3.622), (0.5, 2.667), (0.1, 0.00448), (0.07, 6e-5)])
+    def test_a_hundred_queries_have_a_floor_that_only_low_temperatures_lower(self, temperature, expected):
+        student = torch.zeros(100, 4, dtype=torch.float64)
+        student[0] = TEACHER[0]
+        found = region_mask_contrast(student, TEACHER[:1], MATCH[:1], temperature)
+        assert found.item() == pytest.approx(expected, rel=0.05 if temperature < 0.1 else 2e-3)
+
     @pytest.mark.parametrize(("temperature", "expected"), [(1.0, 0.313262), (0.1, 4.54e-5)])
     def test_a_perfect_student_is_not_at_zero(self, temperature, expected):
         near(region_mask_contrast(TEACHER, TEACHER, MATCH, temperature), expected)
