@@ -105,6 +105,7 @@ def show_pasting(pair: Pair, selection: Selection) -> None:
     if total == 0:
         st.info("There are no boxes: the student sees picture a alone. Move the slider “Boxes” to the right.")
         return
+    method_pickers.follow("pasted", total)
     count = method_pickers.slider("Boxes pasted so far", "pasted", 0, total, total, 1, "Paste them one after another.")
     mix = with_losses(pair.pasted(count), selection, pair.settings, count == total)
     show_pair(pair, mix)

@@ -231,6 +231,14 @@ def slider(label: str, key: str, low, high, default, step, help: str):
     return st.slider(label, low, high, default, step, key=key, bind="query-params", help=help)
 
 
+def follow(key: str, high) -> None:
+    """Let a slider that stood at its end stay there when its range changes."""
+    before = st.session_state.get(f"end_of_{key}")
+    if before not in (None, high) and st.session_state.get(key) == before:
+        st.session_state[key] = high
+    st.session_state[f"end_of_{key}"] = high
+
+
 def forget_outside(key: str, low, high) -> None:
     """Let a widget begin anew whose kept value no longer fits, because its range became smaller."""
     kept = st.session_state.get(key)
