@@ -15,10 +15,11 @@ import yaml
 
 from experiments.study_table import RECORDS as STUDY_RECORDS
 from experiments.study_table import read_rows as study_rows
-from experiments.table import RECORDS, read_rows, score, spread
+from experiments.table import RECORDS, REFERENCE, read_rows, score, spread
 from scl_core.methods import METHODS
 
 HERE = Path(__file__).resolve().parent
+TABLE = RECORDS / "table"
 OWN_SIZE = {"scenes": "scenes-12", "camvid": "camvid-1_8"}
 RESULT = re.compile(r"^# Result: .*\n(?:#   .*\n|# (?![A-Z]\w+: ).*\n)*", re.MULTILINE)
 
@@ -39,12 +40,22 @@ def own_size(data: str, method: str) -> str:
 
 
 def scenes_table(method: str) -> str:
-    """Mean, spread and seeds in the table of all methods, beside the control's."""
-    found = {name: read_rows(RECORDS / "table", "steps", name) for name in (method, "supervised")}
-    data, steps = found[method][0]["config"]["data"], found[method][0]["config"]["train"]["steps"]
-    beside = "" if method == "supervised" else f"; supervised {spread(found['supervised'])}"
-    setup = f"experiments/table.yaml ({data['height']} x {data['width']}, {steps} steps)"
-    return f"In the small set-up of {setup}: {spread(found[method])} test mIoU{beside}; see experiments/README.md."
+    """Mean, spread and seeds in the table of all methods at equal steps and in equal time, beside the control's."""
+    config = read_rows(TABLE, "steps", method)[0]["config"]
+    setup = f"({config['data']['height']} x {config['data']['width']}, {config['train']['steps']} steps)"
+    at_steps, in_time = (beside_control(method, equal) for equal in ("steps", "time"))
+    return (
+        f"In the small set-up of experiments/table.yaml {setup}: {at_steps}{in_time and f'; in equal time {in_time}'}."
+    )
+
+
+def beside_control(method: str, equal: str) -> str:
+    """One column of the table for this method and the control; empty where nothing is recorded."""
+    found = {name: read_rows(TABLE, "steps" if name == REFERENCE else equal, name) for name in (method, "supervised")}
+    if not all(found.values()):
+        return ""
+    beside = "" if method == "supervised" else f", supervised {spread(found['supervised'])}"
+    return f"{spread(found[method])} test mIoU{beside}"
 
 
 def camvid_study(method: str) -> str:
