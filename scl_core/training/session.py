@@ -29,6 +29,7 @@ from scl_core.training.memory import fitting_forecast
 from scl_core.training.optimizer import build_optimizer, load_optimizer_tensors
 from scl_core.training.plan import Plan
 from scl_core.training.recorder import Recorder
+from scl_core.training.small_steps import steps_on_labels
 from scl_core.training.step_time import threads_of
 from scl_core.training.stopping import StopRequest
 
@@ -126,8 +127,7 @@ def sharding_words(processes: int) -> str:
 
 def unlabeled_from(method: Method) -> int:
     """The first step with an unlabeled part; after the last where the method has none."""
-    share = getattr(method.config, "start", 0.0) if method.num_strong else 1.0
-    return int(share * method.steps) + 1
+    return steps_on_labels(method) + 1
 
 
 def sizes(source: DataSource) -> str:

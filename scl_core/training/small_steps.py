@@ -35,6 +35,11 @@ def part_of_batch(train, processes: int, mixes: bool) -> tuple[int, int]:
     return max(1, train.batch_labeled // processes), max(1, train.batch_unlabeled // processes) if mixes else 0
 
 
+def steps_on_labels(method: Method) -> int:
+    """How many steps go by before the first with an unlabeled part; all of them where the method has none."""
+    return int((getattr(method.config, "start", 0.0) if method.num_strong else 1.0) * method.steps)
+
+
 def shrinking(labeled: int, unlabeled: int, accumulate: int) -> int:
     """By what the pictures can be divided so that every micro batch keeps two of each kind, in the same proportion."""
     common = gcd(labeled, unlabeled) if unlabeled else labeled

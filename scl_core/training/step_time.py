@@ -13,15 +13,16 @@ from scl_core.distributed import choose_device
 from scl_core.methods import Method, StepDraws
 from scl_core.models.passes import Passes, computing
 from scl_core.training.optimizer import build_optimizer
-from scl_core.training.small_steps import blank_batch, from_small_steps, part_of_batch, prepared
+from scl_core.training.small_steps import blank_batch, from_small_steps, part_of_batch, prepared, steps_on_labels
 
 ENOUGH_SECONDS = 1.0  # of steps of one size; the first is taken in any case
 MOST_STEPS = 5
 
 
 def step_seconds(method: Method, config: RunConfig, source: DataSource, processes: int) -> float | None:
-    """Seconds of one process's part of a step on this CPU; None for a training on an accelerator.
+    """Seconds of one process's part of a step on this CPU, their mean over the training; None on an accelerator.
 
+    Steps of the warm start on labels alone and late ones, in which every term counts, are timed apart.
     Steps of noise are taken with the threads that the training would have, so loading, the exchange between processes
     and what else the machine will do come on top. They train `method`: give one that nobody needs.
     """
@@ -29,19 +30,24 @@ def step_seconds(method: Method, config: RunConfig, source: DataSource, processe
         return None
     pictures = part_of_batch(config.train, processes, method.num_strong > 0)
     crop = crop_size(config.augment, config.data, source.pictures("labeled"))
-    timer, before = StepTimer(method, config, len(source.class_names)), torch.get_num_threads()
+    early = steps_on_labels(method) / method.steps if method.num_strong else 0.0
+    shares, before = {method.steps: 1 - early} | ({1: early} if early else {}), torch.get_num_threads()
     torch.set_num_threads(threads_of(config.train, processes))
     try:
-        return from_small_steps(timer.seconds, pictures, crop, config.train.accumulate)
+        timers = {step: StepTimer(method, config, len(source.class_names), step) for step in shares}
+        return sum(
+            share * from_small_steps(timers[step].seconds, pictures, crop, config.train.accumulate)
+            for step, share in shares.items()
+        )
     finally:
         torch.set_num_threads(before)
 
 
 class StepTimer:
-    """Takes late steps of a method, in which every term counts, and tells how long they last."""
+    """Takes one step of a method's schedule again and again, and tells how long it lasts."""
 
-    def __init__(self, method: Method, config: RunConfig, num_classes: int):
-        self.method, self.train, self.num_classes = prepared(method), config.train, num_classes
+    def __init__(self, method: Method, config: RunConfig, num_classes: int, step: int):
+        self.method, self.number, self.num_classes = prepared(method), step, num_classes
         self.optimizer = build_optimizer(method, config.train)
         self.passes = Passes(torch.bfloat16 if config.train.precision == "bf16" else None, config.train.accumulate)
 
@@ -57,14 +63,13 @@ class StepTimer:
 
     def step(self, batch) -> None:
         """What a training does between two batches."""
-        step = self.train.steps
         self.optimizer.zero_grad(set_to_none=True)
         with computing(self.passes):
-            terms = self.method(batch, StepDraws(0, step))
-        weights = self.method.weights(step)
+            terms = self.method(batch, StepDraws(0, self.number))
+        weights = self.method.weights(self.number)
         sum(weights[name] * term for name, term in terms.items() if name in weights).backward()
         self.optimizer.step()
-        self.method.after_step(step)
+        self.method.after_step(self.number)
 
 
 def threads_of(train, processes: int) -> int:

@@ -18,11 +18,12 @@ from scl_core.restore import build_method
 from scl_core.train import main as train
 from scl_core.train import weighted_sum
 from scl_core.training import forecast as forecasts
-from scl_core.training import memory
+from scl_core.training import memory, step_time
 from scl_core.training.optimizer import build_optimizer
 from scl_core.training.small_steps import from_small_steps
+from scl_core.training.step_time import StepTimer
 from tests.conftest import ROOT
-from tests.tiny import tiny_options
+from tests.tiny import tiny_options, tiny_settings
 
 PRESETS = {
     "scl": {},
@@ -129,3 +130,23 @@ def test_what_grows_with_the_pixels_is_found_from_small_steps(pictures, crop):
         return 7.0 + 3e-6 * sum(few) * size[0] * size[1]
 
     assert from_small_steps(cost, pictures, crop, accumulate=1) == pytest.approx(cost(pictures, crop))
+
+
+def test_the_time_of_a_step_is_the_mean_over_warm_start_and_the_rest(monkeypatch):
+    monkeypatch.setattr(StepTimer, "seconds", lambda self, pictures, crop: 1.0 if self.number == 1 else 3.0)
+    settings = tiny_settings(method__name="mean_teacher", train__steps=100)
+    for start, mean in ((0.0, 3.0), (0.25, 2.5)):
+        config = load_config([], settings | {"method.start": start})
+        assert forecasts.forecast(config, timed=True).seconds == pytest.approx(mean)
+    alone = load_config([], tiny_settings(method__name="supervised"))
+    assert forecasts.forecast(alone, timed=True).seconds == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("name", ["scl", "pcr", "unimatch"])
+def test_both_kinds_of_steps_are_really_taken(monkeypatch, name):
+    taken = []
+    step = StepTimer.step
+    monkeypatch.setattr(StepTimer, "step", lambda self, batch: taken.append(self.number) or step(self, batch))
+    monkeypatch.setattr(step_time, "ENOUGH_SECONDS", 0.0)
+    config = load_config([], tiny_settings(method__name=name, method__start=0.5, train__steps=9))
+    assert forecasts.forecast(config, timed=True).seconds > 0 and set(taken) == {1, 9}
