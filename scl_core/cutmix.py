@@ -10,6 +10,9 @@ from torch import Tensor
 AREA_MODES = ("union", "sum")
 NARROWEST = 0.1  # the least ratio of a box's sides, each taken as a share of the picture's
 COVERAGE_GRID = 48
+SIDES = ("log", "width", "ratio")
+RATIOS = (0.3, 1 / 0.3)  # least and largest height over width, each as a share of the picture's, with sides "ratio"
+TRIES = 64
 
 
 def sample_boxes(
@@ -20,6 +23,7 @@ def sample_boxes(
     area_mode: str = "union",
     generator: torch.Generator | None = None,
     smallest_area: float | None = None,
+    sides: str = "log",
 ) -> Tensor:
     """Draw `num_boxes` boxes inside a picture of `height` x `width` pixels (Kim et al. 2020, section 3.1).
 
@@ -28,7 +32,8 @@ def sample_boxes(
     the share of the picture that the boxes cover on average ("union"), or what their areas add up to ("sum", which
     covers less, since boxes overlap). With `smallest_area` each box takes the N-th part of a share of its own, uniform
     from there to `total_area`, as in the masks of French et al. 2020; `area_mode` must be "sum" then.
-    Raises ValueError for a number out of its range or an unknown `area_mode`.
+    `sides` other than "log" are for one box: see `_one_box`.
+    Raises ValueError for a number out of its range or an unknown `area_mode` or `sides`.
     """
     if height < 1 or width < 1 or num_boxes < 0:
         raise ValueError(f"cannot draw {num_boxes} boxes in a picture of {height} x {width} pixels")
@@ -38,6 +43,10 @@ def sample_boxes(
         raise ValueError(f"area_mode is {area_mode!r}; it must be one of {', '.join(AREA_MODES)}")
     if smallest_area is not None and not (0.0 <= smallest_area <= total_area and area_mode == "sum"):
         raise ValueError(f"smallest_area is {smallest_area}; it takes area_mode sum, and 0 to {total_area}")
+    if sides not in SIDES or (sides != "log" and (num_boxes > 1 or smallest_area is not None)):
+        raise ValueError(f"sides is {sides!r}; of {', '.join(SIDES)} all but log take one box of one area")
+    if sides != "log" and num_boxes:
+        return _one_box(height, width, total_area, sides, generator)
     device = generator.device if generator is not None else None
     ratio, top, left = torch.rand(3, num_boxes, generator=generator, dtype=torch.float64, device=device)
     if num_boxes == 0:
@@ -55,10 +64,35 @@ def sample_boxes(
     return torch.stack([top, left, tall, wide], 1).long()
 
 
+def _one_box(height: int, width: int, area: float, sides: str, generator: torch.Generator | None) -> Tensor:
+    """One box of this share of the picture, int64 [1, 4], by the laws of two published codes.
+
+    "width" (U2PL, PCR): the width is uniform from that share of the picture's to all of it, the place uniform.
+    "ratio" (UniMatch): height over width is uniform in `RATIOS`, a corner uniform in the picture; the first of `TRIES`
+    that fits, so that shapes which fit at more places are more frequent. The last is moved in where none does.
+    """
+    device = generator.device if generator is not None else None
+    draws = torch.rand(TRIES if sides == "ratio" else 1, 3, generator=generator, dtype=torch.float64, device=device)
+    if sides == "width":
+        wide = ((area + draws[:, 0] * (1 - area)) * width).round().clamp(1, width)
+        tall = (area * height * width / wide).round().clamp(1, height)
+        top, left = (draws[:, 1] * (height - tall + 1)).floor(), (draws[:, 2] * (width - wide + 1)).floor()
+        return torch.stack([top, left, tall, wide], 1).long()
+    ratio = RATIOS[0] + draws[:, 0] * (RATIOS[1] - RATIOS[0])
+    tall = ((area * ratio).sqrt() * height).floor().clamp(1, height)
+    wide = ((area / ratio).sqrt() * width).floor().clamp(1, width)
+    top, left = (draws[:, 1] * height).floor(), (draws[:, 2] * width).floor()
+    fits = (top + tall <= height) & (left + wide <= width)
+    first = int(fits.long().argmax()) if fits.any() else TRIES - 1
+    top, left = torch.minimum(top, height - tall), torch.minimum(left, width - wide)
+    return torch.stack([top, left, tall, wide], 1)[first : first + 1].long()
+
+
 def boxes_of(settings, height: int, width: int, generator: torch.Generator | None = None) -> Tensor:
-    """`sample_boxes` by a method's settings: `num_boxes`, `total_area`, `area_mode`, `smallest_box_area` if any."""
-    smallest = getattr(settings, "smallest_box_area", None)
-    return sample_boxes(height, width, settings.num_boxes, settings.total_area, settings.area_mode, generator, smallest)
+    """`sample_boxes` by a method's settings: `num_boxes`, `total_area`, `area_mode` and what else it has."""
+    own = (settings.num_boxes, settings.total_area, settings.area_mode)
+    smallest, sides = getattr(settings, "smallest_box_area", None), getattr(settings, "box_sides", "log")
+    return sample_boxes(height, width, *own, generator, smallest, sides)
 
 
 def box_owner(boxes: Tensor, height: int, width: int) -> Tensor:

@@ -95,6 +95,45 @@ def test_boxes_with_areas_of_their_own_have_the_sizes_of_the_authors_masks(num_b
     assert ((areas > 0.245) & (areas < 0.505)).all()
 
 
+def unimatch_rule(side, area, draws):
+    """UniMatch's box as its code draws it: tries until a box fits."""
+    for ratio, top, left in draws:
+        ratio = 0.3 + ratio * (1 / 0.3 - 0.3)
+        tall, wide, top, left = (
+            int(value) for value in (sqrt(area * ratio) * side, sqrt(area / ratio) * side, top * side, left * side)
+        )
+        if top + tall <= side and left + wide <= side:
+            return [top, left, tall, wide]
+
+
+@pytest.mark.parametrize("area", [0.02, 0.2, 0.4])
+def test_sides_by_ratio_are_the_first_that_fit(area):
+    for seed in range(40):
+        draws = torch.rand(64, 3, generator=seeded(seed), dtype=torch.float64).tolist()
+        found = sample_boxes(321, 321, 1, area, "union", seeded(seed), sides="ratio")
+        assert found.tolist() == [unimatch_rule(321, area, draws)]
+    assert sample_boxes(50, 70, 1, 1.0, "union", seeded(), sides="ratio")[0, 2:].min() > 0
+
+
+def test_sides_by_width_are_half_the_picture_and_uniform():
+    boxes = torch.cat([sample_boxes(513, 401, 1, 0.5, "union", seeded(seed), sides="width") for seed in range(600)])
+    areas, wide = boxes[:, 2] * boxes[:, 3] / (513 * 401), boxes[:, 3].double() / 401
+    assert ((areas - 0.5).abs() < 0.002).all() and wide.min() >= 0.5 - 1 / 401
+    quartiles = wide.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64))
+    torch.testing.assert_close(quartiles, torch.tensor([0.625, 0.75, 0.875], dtype=torch.float64), atol=0.03, rtol=0)
+    assert (boxes[:, :2] >= 0).all() and (boxes[:, :2] + boxes[:, 2:] <= torch.tensor([513, 401])).all()
+    assert (boxes[:, 0] == 0).any() and (boxes[:, 0] + boxes[:, 2] == 513).any()
+
+
+@pytest.mark.parametrize("sides", ["width", "ratio"])
+def test_sides_of_one_box_are_refused_for_several_and_nothing_is_drawn_without_any(sides):
+    with pytest.raises(ValueError, match="all but log take one box"):
+        sample_boxes(8, 8, 2, 0.5, sides=sides)
+    assert sample_boxes(8, 8, 0, 0.5, sides=sides).shape == (0, 4)
+    with pytest.raises(ValueError, match="'square'"):
+        sample_boxes(8, 8, 1, 0.5, sides="square")
+
+
 def test_a_range_of_areas_draws_every_share_and_needs_the_sum():
     boxes = torch.cat([sample_boxes(512, 512, 3, 0.5, "sum", seeded(seed), 0.25) for seed in range(400)])
     shares = 3 * boxes[:, 2].double() * boxes[:, 3] / 512**2

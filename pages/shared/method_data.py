@@ -59,6 +59,7 @@ class BoxSettings:
     max_pairs: int | None = None
     box_reduction: str = "mean"
     smallest_box_area: float | None = None
+    box_sides: str = "log"
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,9 @@ def boxes_of_step(place: Place, config: RunConfig) -> tuple[BoxSettings, bool]:
     own = found.settings
     in_loss = own.num_boxes if own.num_loss_boxes is None else own.num_loss_boxes
     of_boxes = (own.num_boxes, in_loss, own.total_area, own.area_mode, own.max_pairs, own.box_reduction)
-    return BoxSettings(*of_boxes, getattr(own, "smallest_box_area", None)), found.mixed
+    return BoxSettings(
+        *of_boxes, getattr(own, "smallest_box_area", None), getattr(own, "box_sides", "log")
+    ), found.mixed
 
 
 def draw_pair(place: Place, settings: BoxSettings) -> Pair:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from scl_core.cutmix import box_owner, boxes_of, toggled_owner
+from scl_core.cutmix import SIDES, box_owner, boxes_of, toggled_owner
 from scl_core.errors import UserError
 from scl_core.methods.base import StepDraws
 from scl_core.seeding import sent
@@ -187,6 +187,25 @@ def smallest_box_setting() -> float | None:
         low=0.0,
         high=1.0,
     )
+
+
+def sides_setting() -> str:
+    """The setting `box_sides` of a method whose authors have another law; its config calls `check_sides`."""
+    return setting(
+        "log",
+        "How the sides of a box are drawn: their ratio log-uniform; or of one box alone the width uniform, as U2PL and "
+        "PCR do, or the ratio uniform from 0.3 to 1 / 0.3 until the box fits at a random place, as UniMatch does.",
+        choices=SIDES,
+    )
+
+
+def check_sides(settings) -> None:
+    """Raises `UserError` where several boxes are to have sides of a law for one."""
+    if settings.box_sides != "log" and settings.num_boxes > 1:
+        raise UserError(
+            f"method.box_sides {settings.box_sides} draws one box, and method.num_boxes is {settings.num_boxes}: set "
+            "method.num_boxes to 1, or method.box_sides to log"
+        )
 
 
 def partner_setting() -> str:

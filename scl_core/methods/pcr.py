@@ -23,7 +23,9 @@ from scl_core.losses.supervised import relaxed_cross_entropy_sum
 from scl_core.methods.base import Method, StepDraws
 from scl_core.methods.parts import (
     StructuredSettings,
+    check_sides,
     draw_owner,
+    sides_setting,
     smallest_part,
 )
 from scl_core.methods.prototype_start import first_prototypes, labeled_pictures, widths
@@ -43,6 +45,7 @@ PROTOTYPES = "prototypes"
 @dataclass
 class PcrConfig(StructuredSettings, TeacherSettings):
     name: str = setting("pcr", "The method.")
+    box_sides: str = sides_setting()
     cutmix_probability: float = setting(
         0.5, "Probability that a step's unlabeled pictures are mixed.", low=0.0, high=1.0
     )
@@ -107,6 +110,7 @@ class PcrConfig(StructuredSettings, TeacherSettings):
 
     def __post_init__(self):
         super().__post_init__()
+        check_sides(self)
         for name in ("decoder_dropout", "auxiliary_weight"):
             if getattr(self, name) and not self.paper_head:
                 raise UserError(

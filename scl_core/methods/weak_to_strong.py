@@ -11,7 +11,7 @@ from scl_core.distributed import global_mean
 from scl_core.errors import UserError
 from scl_core.losses.confidence import pseudo_label_sum, pseudo_labels
 from scl_core.methods.base import StepDraws
-from scl_core.methods.parts import StructuredSettings, eval_mode, partner_setting
+from scl_core.methods.parts import StructuredSettings, check_sides, eval_mode, partner_setting, sides_setting
 from scl_core.methods.structure import mixed_seen, seen_of
 from scl_core.models.deeplabv3plus import SegmenterOutput
 from scl_core.seeding import generator_for, sent
@@ -30,6 +30,7 @@ class WeakToStrongSettings(StructuredSettings):
     smallest_area: float | None = setting(
         0.02, "Smallest share, drawn for each mix up to total_area; empty = always total_area.", low=0.0, high=1.0
     )
+    box_sides: str = sides_setting()
     partner: str = partner_setting()
     cutmix_probability: float = setting(0.5, "Probability that a strong view is mixed at all.", low=0.0, high=1.0)
     confidence_threshold: float = setting(
@@ -55,6 +56,7 @@ class WeakToStrongSettings(StructuredSettings):
 
     def __post_init__(self):
         super().__post_init__()
+        check_sides(self)
         if self.smallest_area is not None and self.smallest_area > self.total_area:
             raise UserError(
                 f"method.smallest_area {self.smallest_area} is more than method.total_area {self.total_area}: "
@@ -132,7 +134,8 @@ def draw_owner_at_times(
     for position, generator in zip(positions, draws.generators(positions, stream("boxes", view)), strict=True):
         mixed, area = drawn_area(settings, draws, position, view)
         number = settings.num_boxes if mixed else 0
-        boxes = sample_boxes(height, width, number, area, settings.area_mode, generator)
+        own = (area, settings.area_mode, generator)
+        boxes = sample_boxes(height, width, number, *own, sides=settings.box_sides)
         owners.append(box_owner(boxes, height, width))
     return sent(torch.stack(owners), views.weak.device)
 

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from scl_core.cutmix import at_cells
+from scl_core.cutmix import at_cells, box_owner, sample_boxes
 from scl_core.errors import UserError
 from scl_core.methods import StepDraws
 from scl_core.methods.fixmatch import FixMatchConfig
-from scl_core.methods.weak_to_strong import Weak, draw_owner_at_times, partner_target, target
+from scl_core.methods.pcr import PcrConfig
+from scl_core.methods.weak_to_strong import Weak, draw_owner_at_times, drawn_area, partner_target, target
 from scl_core.models.deeplabv3plus import SegmenterOutput
 from tests.methods.mixing import random_batch, random_views, small_network
 
@@ -76,6 +77,21 @@ def test_partner_is_labeled_in_eval_mode_and_leaves_no_trace():
     assert not found.seen.probs.requires_grad
     network.eval()
     assert torch.equal(found.labels, network(views.weak).logits.argmax(1))
+
+
+def test_sides_by_another_law_are_those_of_the_drawn_share():
+    settings = FixMatchConfig(box_sides="ratio", cutmix_probability=1.0)
+    views = random_batch().unlabeled_a
+    draws = StepDraws(3, 1)
+    owner = draw_owner_at_times(views, (0, 1), draws, settings, 0)
+    for position, generator in enumerate(draws.generators((0, 1), "boxes")):
+        _, area = drawn_area(settings, draws, position, 0)
+        expected = box_owner(sample_boxes(16, 24, 1, area, "union", generator, sides="ratio"), 16, 24)
+        assert torch.equal(owner[position], expected)
+    with pytest.raises(UserError, match="method.box_sides ratio draws one box, and method.num_boxes is 2"):
+        FixMatchConfig(box_sides="ratio", num_boxes=2)
+    with pytest.raises(UserError, match="method.box_sides width draws one box"):
+        PcrConfig(box_sides="width", num_boxes=2)
 
 
 def test_smallest_share_above_the_largest_is_refused():
