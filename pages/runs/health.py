@@ -45,13 +45,14 @@ def pick_run() -> str:
 
 
 def show_summary(found: Health) -> None:
-    """The five verdicts side by side, and in a sentence how many ask for a look."""
+    """The five verdicts side by side, and in a line each the faults that ask for a look."""
     for column, finding in zip(st.columns(len(found.findings)), found.findings, strict=True):
         with column.container(border=True):
             st.markdown(f"**{finding.check}**  \n{views.SIGNS[finding.verdict]}")
-    asking = [finding.check for finding in found.findings if finding.verdict == LOOK]
+    asking = [finding for finding in found.findings if finding.verdict == LOOK]
     if asking:
-        st.warning(f"Look at: {', '.join(asking)}.", icon=":material/stethoscope:")
+        faults = [f"[{finding.check}](#{views.anchor(finding)}): {finding.fault}." for finding in asking]
+        st.warning("  \n".join(faults), icon=":material/stethoscope:")
     else:
         st.success("No check asks for a look.", icon=":material/check:")
 

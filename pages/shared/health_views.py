@@ -21,7 +21,12 @@ from scl_core.microscope.health.terms import SWAMPED
 
 SIGNS = {SOUND: "✔ sound", LOOK: "! take a look", UNKNOWN: "– cannot say"}
 SHOWN_COPIES = 3
-HEIGHT = 290
+HEIGHT, WIDTH = 290, 330
+
+
+def anchor(finding: Finding) -> str:
+    """Where on the page a check stands, for links."""
+    return finding.check.lower()
 
 
 def show(finding: Finding, picture: Callable, health: Health, records: list[dict], evaluations: list[dict]) -> None:
@@ -29,7 +34,7 @@ def show(finding: Finding, picture: Callable, health: Health, records: list[dict
     with st.container(border=True, key=f"check_{finding.check.lower()}"):
         words, pictures = st.columns([2, 5], gap="large")
         with words:
-            st.subheader(f"{finding.check}: {SIGNS[finding.verdict]}")
+            st.subheader(f"{finding.check}: {SIGNS[finding.verdict]}", anchor=anchor(finding))
             st.caption(finding.name)
             st.metric(finding.name, finding.number, label_visibility="collapsed")
             st.write(finding.meaning)
@@ -124,15 +129,21 @@ def show_boxes(health: Health, records: list[dict], evaluations: list[dict]) -> 
         st.caption("No loss of this run looks inside boxes.")
         return
     left, right = st.columns(2)
-    label = class_pixels(np.where(found.label == 255, -1, found.label), np.asarray(health.source.palette))
-    owner = owner_picture(label, found.owner, int(found.owner.max()) + 1)
+    # Enlarged before the outlines are drawn: one pixel of a small mask would hide small boxes.
+    enlarged = np.ones((max(1, WIDTH // found.label.shape[1]),) * 2, dtype=np.int64)
+    classes, places = np.kron(found.label, enlarged), np.kron(found.owner, enlarged)
+    label = class_pixels(np.where(classes == 255, -1, classes), np.asarray(health.source.palette))
+    owner = owner_picture(label, places, int(places.max()) + 1)
     with left:
         panels = [Panel("mask, as training crops it", label), Panel("which box each pixel shows", owner)]
-        show_chart(panels_figure(panels, 1, 330), "mask", "A mask and the boxes over it", HEIGHT + 60)
+        show_chart(panels_figure(panels, 1, WIDTH), "mask", "A mask and the boxes over it", HEIGHT + 60)
     with right:
         show_chart(figures.classes_figure(found.classes), "classes", "Number of classes in a box", HEIGHT)
         half = np.median(found.unlike) if len(found.unlike) else 0.0
-        st.caption(f"In half of the boxes at most {half:.0%} of the pixel pairs join two different classes.")
+        st.caption(
+            f"In the median box {half:.0%} of the pixel pairs join two classes. Gray in the mask is ignored: training "
+            "cropped beyond the picture, or nobody labeled it."
+        )
 
 
 PICTURES = (show_terms, show_teacher, show_confidence, show_lists, show_boxes)

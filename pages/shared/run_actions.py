@@ -42,6 +42,8 @@ def show_actions(name: str, status: RunStatus, has_checkpoint: bool, has_evaluat
         if status.state in RESUMABLE:
             help = "Goes on after the last checkpoint." if has_checkpoint else "There is no checkpoint to go on from."
             show_button("Resume", ":material/play_arrow:", resume, name, help, disabled=not has_checkpoint)
+        health = {"run": name}
+        st.page_link("pages/runs/health.py", label="Its health", icon=":material/stethoscope:", query_params=health)
         if has_evaluation:
             st.page_link(
                 "pages/runs/compare.py", label="Its classes", icon=":material/bar_chart:", query_params={"runs": name}

@@ -18,7 +18,8 @@ def pull_figure(steps: np.ndarray, ratios: np.ndarray, limit: float) -> go.Figur
     if not len(steps):
         empty(figure, "No gradients were measured.")
     figure.update_yaxes(rangemode="tozero")
-    return _limited(finish(figure, "Unlabeled terms against the labels", "step", "times the labels' pull", 300), limit)
+    finish(figure, "Unlabeled terms against the labels", "step", "times the labels' pull", 300)
+    return _limited(figure, limit, min(steps, default=0), max(steps, default=0))
 
 
 def layers_figure(distances: np.ndarray, limit: float) -> go.Figure:
@@ -28,13 +29,14 @@ def layers_figure(distances: np.ndarray, limit: float) -> go.Figure:
             x=np.arange(1, len(distances) + 1),
             y=distances,
             marker_color=BLUE,
+            showlegend=False,
             hovertemplate="layer %{x}: %{y:.3f}<extra></extra>",
         )
     )
     if not len(distances):
         empty(figure, "This network has no batch norm.")
     finish(figure, "Batch norm, teacher against student", "layer", "standard deviations", 300)
-    return _limited(figure.update_layout(hovermode="closest"), limit)
+    return _limited(figure.update_layout(hovermode="closest"), limit, 0.5, len(distances) + 0.5)
 
 
 def classes_figure(classes: Sequence[int]) -> go.Figure:
@@ -52,9 +54,9 @@ def classes_figure(classes: Sequence[int]) -> go.Figure:
     return figure.update_layout(hovermode="closest").update_xaxes(type="category")
 
 
-def _limited(figure: go.Figure, limit: float) -> go.Figure:
-    """The figure with a dashed line at the limit, where it shows anything."""
-    if is_empty(figure):
-        return figure
-    figure.add_hline(y=limit, line=LIMIT, annotation_text=f"limit {limit:g}", annotation_position="top left")
-    return figure
+def _limited(figure: go.Figure, limit: float, first: float, last: float) -> go.Figure:
+    """The figure with a dashed line at the limit from `first` to `last` on the x axis, named in the legend."""
+    if not is_empty(figure):
+        name = f"limit {limit:g}"
+        figure.add_scatter(x=[first, last], y=[limit] * 2, mode="lines", line=LIMIT, name=name, hoverinfo="skip")
+    return figure.update_layout(showlegend=True)

@@ -95,7 +95,7 @@ def weights_figure(weights: Mapping[str, Sequence[float]], steps: Sequence[int],
 
 def confidence_figure(confidence: np.ndarray, threshold: float) -> go.Figure:
     """How sure the teacher is: a histogram of its highest probability over the valid pixels, and the threshold."""
-    counts, edges = np.histogram(confidence, bins=40, range=(0, 1))
+    counts, edges = np.histogram(confidence, bins=100, range=(0, 1))
     middle = (edges[:-1] + edges[1:]) / 2
     share = 100 * counts / max(counts.sum(), 1)
     colors = [BLUE if place >= threshold else "rgba(127, 127, 127, 0.55)" for place in middle]
@@ -107,6 +107,8 @@ def confidence_figure(confidence: np.ndarray, threshold: float) -> go.Figure:
             hovertemplate="probability %{x:.2f}<br>%{y:.1f} % of the pixels<extra></extra>",
         )
     )
-    figure.add_vline(x=threshold, line={"color": VERMILLION, "width": 2})
+    side = "top left" if threshold > 0.5 else "top right"
+    line = {"color": VERMILLION, "width": 2}
+    figure.add_vline(x=threshold, line=line, annotation_text=f"≥ {threshold:g}", annotation_position=side)
     finish(figure, "", "highest probability of the teacher", "% of the pixels", 280)
     return figure.update_layout(bargap=0.05, hovermode="closest", margin={"t": 16})

@@ -135,5 +135,11 @@ def test_classes_per_box_equal_a_slow_count():
 
 
 def test_one_hot_predictions_are_saturated_and_soft_ones_are_not():
-    assert judge_confidence(np.full(100, 1.0)).verdict == LOOK
-    assert judge_confidence(np.concatenate([np.full(80, 1.0), np.full(20, 0.6)])).verdict == SOUND
+    assert judge_confidence(np.full(100, 1.0), 4).verdict == LOOK
+    assert judge_confidence(np.concatenate([np.full(80, 1.0), np.full(20, 0.6)]), 4).verdict == SOUND
+
+
+def test_a_network_that_prefers_no_class_is_not_praised_for_it():
+    even, sharp = judge_confidence(np.full(100, 0.26), 4), judge_confidence(np.full(100, 0.7), 4)
+    assert even.verdict == sharp.verdict == SOUND
+    assert "tells no classes apart" in even.meaning and "tells no classes apart" not in sharp.meaning

@@ -73,7 +73,10 @@ def judge_boxes(found: BoxClasses | None) -> Finding:
     if found is None:
         return Finding(CHECK, UNKNOWN, NAME, "–", "This method compares no pixels inside boxes.")
     if not len(found.classes):
-        return Finding(CHECK, LOOK, NAME, "–", "No box shows a pixel.", "Set method.num_boxes and method.total_area.")
+        return Finding(
+            CHECK, LOOK, NAME, "–", "No box shows a pixel.",
+            "Set method.num_boxes and method.total_area.", "no box shows a pixel",
+        )  # fmt: skip
     number = f"{found.several:.0%}"
     pixels = f"Half of the boxes show at most {np.median(found.pixels):,.0f} pixels"
     if found.several >= TOO_FEW:
@@ -83,4 +86,5 @@ def judge_boxes(found: BoxClasses | None) -> Finding:
         f"{pixels}, mostly of one class; there every pair is alike for teacher and student, and the structured loss "
         "says nothing that the pixel-wise one does not.",
         "Draw fewer or larger boxes: method.num_boxes, method.total_area, or method.structured_region whole.",
+        "most boxes are too small to hold a pair of classes",
     )  # fmt: skip

@@ -9,7 +9,8 @@ SOUND, LOOK, UNKNOWN = "sound", "look", "unknown"
 class Finding:
     """One check: its `verdict` (`SOUND`, `LOOK` or `UNKNOWN`), the number, what that means and what to do.
 
-    `number` is ready to be read, with its unit; `name` is the number's.
+    `number` is ready to be read, with its unit; `name` is the number's. `fault` names in a few words what
+    asks for a look.
     """
 
     check: str
@@ -18,3 +19,4 @@ class Finding:
     number: str
     meaning: str
     advice: str = ""
+    fault: str = ""

@@ -83,6 +83,7 @@ def judge_overlap(lists: Lists) -> Finding:
         f"Pictures of {' and '.join(where)} are in the {' and '.join(names)} list under other names or as copies: the "
         f"score counts what was learned by heart.{looked}",
         "Take them out of the training list, and score and compare anew; no number of this run can be kept.",
+        "it is trained on pictures that it is scored on",
     )  # fmt: skip
 
 

@@ -57,7 +57,7 @@ def examine(run_dir: str | Path, most_pictures: int = overlap.MOST, tell: Tell =
     findings = (
         terms.judge_terms(pulls, METHODS[config.method.name].num_strong > 0),
         _without_checkpoint(teacher) if method is None else teacher.judge_teacher(lag),
-        _without_checkpoint(confidence) if sure is None else confidence.judge_confidence(sure),
+        _without_checkpoint(confidence) if sure is None else confidence.judge_confidence(sure, len(source.class_names)),
         overlap.judge_overlap(lists),
         boxes.judge_boxes(in_boxes),
     )

@@ -72,4 +72,5 @@ def judge_teacher(found: Lag | None) -> Finding:
         CHECK, LOOK, NAME, number, f"The teacher {what}, so its targets are worse than need be.{score}{memory}",
         "Take a faster average (method.ema_time, method.ema_decay, method.ema_warmup), or method.teacher_bn: copy or "
         "recalibrate.",
+        "the teacher is stale",
     )  # fmt: skip

@@ -64,6 +64,7 @@ def judge_terms(found: Pulls, has_unlabeled: bool = True) -> Finding:
         f"At step {found.steps[worst]} {names} outvoted the labels: the network learns to agree with itself, "
         "at worst on one class everywhere, after which these gradients vanish and nothing pulls it back.",
         "Make the unlabeled weights smaller (method.consistency_weight, method.structured_weight), method.ramp longer.",
+        "the unlabeled terms outvote the labels",
     )  # fmt: skip
 
 
