@@ -4,7 +4,7 @@ import logging
 
 import streamlit as st
 
-from pages.shared.frame import warn_unless_loopback
+from pages.shared.frame import use_the_width, warn_unless_loopback
 
 
 def sections() -> dict[str, list[st.Page]]:
@@ -46,5 +46,6 @@ if __name__ == "app":
 else:
     st.set_page_config(page_title="Structured consistency", page_icon="pages/shared/icon.png", layout="wide")
     page = st.navigation(sections(), expanded=True)
+    use_the_width()
     warn_unless_loopback()
     page.run()

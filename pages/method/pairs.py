@@ -35,7 +35,7 @@ def show_study(found: Spread) -> None:
     columns = st.columns([5, 5, 7])
     columns[0].metric("Exact", f"{found.exact:.5f}", help="Every pair, one number and no draw.")
     columns[1].metric(
-        "Spread of a draw", f"± {spread:.1%}", help="Standard deviation over 100 draws, of the exact loss."
+        "Spread", f"± {spread:.1%}", help="Standard deviation of a draw over 100 draws, of the exact loss."
     )
     costs = f"{1000 * found.seconds:.1f} / {1000 * found.seconds_exact:.1f} ms"
     columns[2].metric(

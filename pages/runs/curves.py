@@ -31,7 +31,7 @@ def show(names: list[str]) -> None:
     if not known:
         st.info("None of these runs has recorded a step yet.")
         return
-    what, over, smooth = st.columns([2, 2, 2], vertical_alignment="bottom")
+    what, over, smooth = st.columns([2, 2, 2], gap="medium")
     quantity = what.selectbox("Quantity", known, key="quantity", bind="query-params")
     axis = over.segmented_control("Over", list(AXES), default="step", required=True, key="axis", bind="query-params")
     smoothing = smooth.slider("Smoothing", 0.0, 0.99, 0.0, key="curve_smoothing", bind="query-params")

@@ -116,7 +116,7 @@ def class_table(table: IouTable, support: dict[str, int], found: dict) -> tuple[
         for name in frame.columns[1:]
         if name != "Pixels" and not name.startswith("95 %")
     }
-    return frame, formats | {"Pixels": number("Pixels", format="compact", help="Labeled pixels of the class.")}
+    return frame, formats | {"Pixels": number("Pixels", format="localized", help="Labeled pixels of the class.")}
 
 
 def ends_text(numbers: tuple[float, float, float] | None) -> str | None:

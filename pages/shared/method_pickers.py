@@ -79,7 +79,7 @@ def pick_run() -> str | None:
         format_func=plain_name,
         placeholder=NO_RUN,
         persist_state="session",
-        width=300,
+        width="stretch",
         help="Pictures, settings and networks of a run. Without one: drawn scenes, default settings, no training.",
     )
     store.look_at(run)

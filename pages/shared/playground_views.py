@@ -17,6 +17,7 @@ from scl_core.probe import Probe
 
 KNOBS = ("ramp", "start", "confidence_threshold")
 MOST_CHECKPOINTS = 12
+MOST_IN_A_ROW = 5
 
 
 def pick_settings(config) -> dict[str, float]:
@@ -24,7 +25,9 @@ def pick_settings(config) -> dict[str, float]:
     names = [f.name for f in fields(config) if f.name.endswith("_weight") or f.name in KNOBS]
     names = [name for name in names if isinstance(getattr(config, name), float)]
     moved = {}
-    for column, name in zip(st.columns(4) * len(names), names, strict=False):
+    rows = -(-len(names) // MOST_IN_A_ROW)
+    columns = st.columns(-(-len(names) // rows)) if names else []
+    for column, name in zip(columns * rows, names, strict=False):
         own = getattr(config, name)
         top = 1.0 if name in KNOBS else max(4.0, 2 * own)
         with column:
@@ -124,7 +127,8 @@ def show_checkpoints(selection: Selection, palette: np.ndarray) -> None:
     if moments is None:
         return
     maps = [item.teacher for item in moments], [item.student for item in moments]
-    show_chart(checkpoints_figure(steps, *maps, palette), "checkpoints", "Class maps of teacher and student", 300)
+    figure = checkpoints_figure(steps, *maps, palette)
+    show_chart(figure, "checkpoints", "Class maps of teacher and student", figure.layout.height)
     rows = [
         {"step": item.step, "agree, %": 100 * float((item.teacher == item.student).mean()),
          "consistency": item.consistency, "structured": item.structured}

@@ -135,6 +135,7 @@ def show_table(runs: list[RunSummary], picked: str | None) -> None:
     scores = [column for column in table if column.startswith(("Best ", "Last "))]
     epochs = number("Epoch", format="%.1f", help="How often each labeled picture has been drawn, on average")
     names_wide = st.column_config.TextColumn("Run", width="medium")
+    methods_wide = st.column_config.TextColumn("Method", width=110)
     rows = [names.index(picked)] if picked in names else []
     st.dataframe(
         table,
@@ -142,7 +143,7 @@ def show_table(runs: list[RunSummary], picked: str | None) -> None:
         hide_index=True,
         placeholder="–",
         column_config={name: number(name, format="%.1f", help=help) for name in scores}
-        | {"Epoch": epochs, "Run": names_wide},
+        | {"Epoch": epochs, "Run": names_wide, "Method": methods_wide},
         on_select=partial(pick_row, key, names),
         selection_mode="single-row",
         selection_default={"selection": {"rows": rows, "columns": [], "cells": []}},

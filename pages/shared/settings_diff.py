@@ -30,6 +30,8 @@ def settings_table(runs: dict[str, str], only_differences: bool) -> pd.DataFrame
     keys = [
         key for key in dict.fromkeys(key for column in columns.values() for key in column) if key not in NO_SETTINGS
     ]
+    sections = list(dict.fromkeys(key.partition(".")[0] for key in keys))
+    keys.sort(key=lambda key: sections.index(key.partition(".")[0]))
     rows = [{"Setting": key} | {title: column.get(key, MISSING) for title, column in columns.items()} for key in keys]
     if only_differences:
         rows = [row for row in rows if len({row[title] for title in columns}) > 1]

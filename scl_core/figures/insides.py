@@ -63,6 +63,7 @@ def panels_figure(panels: Sequence[Panel], columns: int = 3, width: int = 1060) 
         figure.update_yaxes(visible=False, range=[height - 0.5, -0.5], constrain="domain", **place)
     tall = max(panel.pixels.shape[0] / panel.pixels.shape[1] for panel in panels)
     figure.update_annotations(font_size=13)
+    figure.update_yaxes(constraintoward="top")
     margin = {"l": 0, "r": 0, "t": 26, "b": 0}
     transparent = dict.fromkeys(("plot_bgcolor", "paper_bgcolor"), "rgba(0, 0, 0, 0)")
     return figure.update_layout(

@@ -9,6 +9,7 @@ from plotly.subplots import make_subplots
 from scl_core.figures.pictures import png_uri
 
 FRAME_MS = 700
+PICTURE_WIDTH, TITLES, CONTROLS = 340, 34, 120  # pixels: of one of the three pictures, above it, above and below it
 
 
 def checkpoints_figure(
@@ -35,7 +36,7 @@ def checkpoints_figure(
     return figure.update_layout(
         sliders=[_slider(steps)] if len(steps) > 1 else [],
         updatemenus=[_buttons()] if len(steps) > 1 else [],
-        height=330,
+        height=round(PICTURE_WIDTH * height / width) + (CONTROLS if len(steps) > 1 else TITLES),
         margin={"l": 4, "r": 4, "t": 30, "b": 4},
         plot_bgcolor="rgba(0, 0, 0, 0)",
         dragmode=False,
