@@ -1,5 +1,6 @@
 """Predictions beside the truth: one network, or two against each other, the worst pictures first."""
 
+import numpy as np
 import streamlit as st
 
 from pages.shared import both_boxes, method_pixels, store
@@ -55,7 +56,9 @@ def show_training(side: Side, split: str, index: int) -> None:
     step = st.select_slider("Step", sorted(steps), value=max(steps), key="training_step", bind="query-params")
     classes = data.stored_prediction(steps[step], len(source.class_names))
     picture = data.resize_picture(pictures.image(index), *classes.shape)
-    st.image(overlay(picture, classes, source.palette), width=560, caption=f"Step {step}", alt="Stored prediction")
+    zoom = np.ones((max(1, 560 // classes.shape[1]),) * 2 + (1,), dtype=np.uint8)  # each pixel a sharp square
+    shown = np.kron(overlay(picture, classes, source.palette), zoom)
+    st.image(shown, width=560, caption=f"Step {step}", alt="Stored prediction")
 
 
 def offer_files(sides: list[Side], split: str, index: int) -> None:
