@@ -194,6 +194,10 @@ def test_the_walk_follows_a_chain(bad_tree: Path):
         "import numpy as np; np.load(f, allow_pickle=True)",
         "import streamlit as st; st.markdown(name, unsafe_allow_html=True)",
         "import streamlit as st; st.html(name)",
+        "import streamlit as st; st.html(f'<style>{name}</style>')",
+        "import streamlit as st; st.html('<style>' + name + '</style>')",
+        "import streamlit as st; st.html('<b>bold</b>')",
+        "import streamlit as st; st.html('<style></style><script></script>')",
         "import streamlit.components.v1 as components; components.html(name)",
         "eval(text)",
     ],
@@ -212,6 +216,7 @@ def test_the_lint_finds(line: str):
         "import subprocess; subprocess.run(['ls'], shell=False)",
         "model.eval(); re.compile(x); cursor.exec(y)",
         "import numpy as np; np.load(f, allow_pickle=False)",
+        "import streamlit as st; st.html('<style>p { margin: 0; }</style>')",
     ],
 )
 def test_the_lint_leaves_alone(line: str):

@@ -15,6 +15,7 @@ from scl_core.figures.iou import IouTable, delta_bars, iou_table, per_class_bars
 from scl_core.figures.style import plain
 
 PICTURES = 200
+ROWS_IN_SIGHT = 10
 """Rows of the table of pictures at most."""
 SHOWN_KINDS = {"row": "by row", "column": "by column", "count": "counts", "difference": "difference"}
 
@@ -223,8 +224,9 @@ def show_pictures(items: list[ev.Evaluation]) -> None:
     )
     number = st.column_config.NumberColumn
     formats = {name: number(format="%+.1f" if name == "Δ" else "%.1f") for name in frame.columns[1:]}
+    height = 400 if len(order) > ROWS_IN_SIGHT else "content"
     st.dataframe(
-        frame.iloc[order[:PICTURES]], hide_index=True, column_config=formats, height=400, alt="mIoU of each picture"
+        frame.iloc[order[:PICTURES]], hide_index=True, column_config=formats, height=height, alt="mIoU of each picture"
     )
     viewer_link(items, matrices[0].names[order[0]], "Look at these pictures")
 

@@ -2,18 +2,18 @@
 
 import streamlit as st
 
-LAYOUT = """<style>
-[data-testid="stMainBlockContainer"] { padding: 4rem clamp(1rem, 3vw, 2.5rem); max-width: 116rem; }
-[data-testid="stMain"] [data-testid="stMarkdownContainer"] :is(p, li) { max-width: 58rem; }
-</style>"""
-"""Streamlit's wide layout leaves a third of a laptop's width blank, and lets a line of text run over a large screen."""
-
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def use_the_width() -> None:
-    """Narrow margins for tables and figures, lines of text no longer than the eye follows."""
-    st.html(LAYOUT)
+    """Narrow margins for tables and figures, lines of text no longer than the eye follows.
+
+    Streamlit's wide layout leaves a third of a laptop's width blank, and lets text run over a whole large screen.
+    """
+    st.html("""<style>
+[data-testid="stMainBlockContainer"] { padding: 4rem clamp(1rem, 3vw, 2.5rem); max-width: 116rem; }
+[data-testid="stMain"] [data-testid="stMarkdownContainer"] :is(p, li) { max-width: 58rem; }
+</style>""")
 
 
 def warn_unless_loopback() -> None:
