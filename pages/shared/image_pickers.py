@@ -35,9 +35,10 @@ def pick_side(names: list[str], side: str = "a", optional: bool = False, alone: 
     if wanted and wanted not in names:
         st.warning(f"Run{letter} of this address has no checkpoint here; choose another.")
     columns = st.columns([4, 2, 2])
-    first = None if optional else names.index(store.looked_at(names) or names[0])
+    if side == "a" and not wanted and "run_a" not in st.session_state and store.looked_at(names):
+        st.session_state["run_a"] = store.looked_at(names)  # as a default it would be missing in the address
     run = columns[0].selectbox(
-        f"Run{letter}", names, index=first, key=f"run_{side}", bind="query-params",
+        f"Run{letter}", names, index=None if optional else 0, key=f"run_{side}", bind="query-params",
         format_func=plain_name, placeholder="None: look at A alone",
     )  # fmt: skip
     if run is None:
