@@ -176,8 +176,8 @@ def _probe(place: Place, networks: Networks, folder: str, stamp: int, settings: 
     with LOCK:
         try:
             return _taken_apart(loaded, config, place, settings)
-        except (RuntimeError, ValueError, TypeError) as error:
-            if networks.checkpoint != OWN:
+        except Exception as error:  # somebody's code may raise anything
+            if networks.checkpoint != OWN or isinstance(error, UserError):
                 raise
             raise UserError(f"{networks.own} does not run on this pair: {type(error).__name__}: {error}") from error
 

@@ -101,6 +101,8 @@ def say_which_step(selection: Selection) -> bool:
         if after is not None and _is_next(selection, after):
             written = place.step in method_networks.written_steps(place.run)
             st.caption("Networks in **eval mode**. " + _next_step(place.step, written))
+            if not written:
+                _offer_written_step(selection)
             return written
         st.caption("Networks in **eval mode**. **Not a training step**: " + _why_not(selection, after))
         if after is not None and not place.chosen:
@@ -121,7 +123,7 @@ def _next_step(step: int, written: bool) -> str:
     if not written:
         return (
             f"Step {step} is the one that training would take next: it has written no such row yet, so there is "
-            "nothing to compare with. An older checkpoint may have one."
+            "nothing to compare with."
         )
     return (
         f"**Step {step} is a training step**, the one that training took after these networks. Recomputed in train "
@@ -140,8 +142,24 @@ def _why_not(selection: Selection, after: int | None) -> str:
     return f"these networks are those after step {after}, so training used them for step {after + 1} alone."
 
 
-def _go_to(step: int, seed: int) -> None:
+def _offer_written_step(selection: Selection) -> None:
+    """The way to a step that can be compared with its row: after an older checkpoint, or the very first."""
+    run = selection.place.run
+    older = method_networks.compared_checkpoint(run)
+    if older is None and 1 not in method_networks.written_steps(run):
+        return
+    step = 1 if older is None else older + 1
+    st.button(
+        f"Show step {step}, which has its row", key="go_to_written", on_click=_go_to,
+        args=(step, selection.config.seed, UNTRAINED if older is None else str(older)),
+        help="Recomputed with the networks before it, it gives that row of metrics.jsonl.",
+    )  # fmt: skip
+
+
+def _go_to(step: int, seed: int, checkpoint: str | None = None) -> None:
     st.session_state["step"], st.session_state["seed"] = step, seed
+    if checkpoint is not None:
+        st.session_state["checkpoint"] = checkpoint
 
 
 def show_training_step(selection: Selection) -> None:

@@ -10,6 +10,7 @@ import streamlit as st
 from PIL import Image
 from skimage import data
 
+from scl_core import demo
 from scl_core.config import flatten, load_config, to_dict
 from scl_core.methods import StepDraws
 from scl_core.methods.weak_to_strong import drawn_area
@@ -80,6 +81,22 @@ def test_any_other_step_is_no_training_step_until_the_button_goes_there(with_run
     assert any("Not a training step" in caption.value for caption in app.caption) and not app.success
     checked(app.button(key="go_to_step").click().run())
     assert app.number_input(key="step").value == 3 and "row 3" in app.success[0].value
+
+
+def test_a_click_leads_to_a_step_that_has_its_row(with_run, open_view):
+    app = open_view(SIMILARITY, run=NAME, checkpoint="3", step="4")
+    assert not app.success
+    checked(app.button(key="go_to_written").click().run())
+    assert app.selectbox(key="checkpoint").value == "2" and "row 3 of metrics.jsonl" in app.success[0].value
+
+
+def test_the_recorded_demo_is_compared_at_its_first_step(runs, open_view):
+    demo.copy_recorded(runs)
+    app = open_view(SIMILARITY, run="demo-scl-recorded")
+    assert any("has written no such row" in caption.value for caption in app.caption)
+    checked(app.button(key="go_to_written").click().run())
+    assert (app.selectbox(key="checkpoint").value, app.number_input(key="step").value) == ("untrained", 1)
+    assert "row 1 of metrics.jsonl" in app.success[0].value
 
 
 @pytest.mark.parametrize("page", [SIMILARITY, PAIRS, PLAYGROUND])
