@@ -4,7 +4,7 @@ import logging
 
 import streamlit as st
 
-from pages.shared.frame import use_the_width, warn_unless_loopback
+from pages.shared.frame import set_imports_aside, use_the_width, warn_unless_loopback
 
 
 def sections() -> dict[str, list[st.Page]]:
@@ -48,4 +48,7 @@ else:
     page = st.navigation(sections(), expanded=True)
     use_the_width()
     warn_unless_loopback()
-    page.run()
+    try:
+        page.run()
+    finally:  # also where a page stops itself
+        set_imports_aside()

@@ -20,9 +20,9 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 SIZE = {"width": 1400, "height": 1800}
 IDLE = "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'"
 HEADING = "document.querySelector('[data-testid=stMain] h1')"
-MAP = """[...document.querySelectorAll('.js-plotly-plot')].some((plot) => plot.querySelector('.imagelayer, .hm')
-  && (plot.data || []).some((trace) => trace.type === 'heatmap' && trace.y0 !== undefined)
-  && (plot.data || []).some((trace) => trace.x?.length === 1 && trace.x[0] === {column} && trace.y[0] === {row}))"""
+MAP = """[...document.querySelectorAll('[data-testid=stBidiComponentIsolated]')].some((part) => part.shadowRoot
+  ?.querySelector('canvas[aria-label^="Similarity of one pixel"]')?.dataset.marks?.split(' ')
+  .includes('{row}-{column}'))"""
 WATCH = """(element, act) => {{
   let start = performance.now();
   window.answered = new Promise((done) => {{

@@ -1,8 +1,15 @@
 """What surrounds every page."""
 
+import gc
+import sys
+from threading import Lock
+
 import streamlit as st
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOCK = Lock()
+set_aside = 0
+"""How many modules there were when `set_imports_aside` last took them out of the garbage collector's sight."""
 
 
 def use_the_width() -> None:
@@ -24,3 +31,17 @@ def warn_unless_loopback() -> None:
             "Restart it with `--server.address 127.0.0.1`.",
             icon=":material/lock_open:",
         )
+
+
+def set_imports_aside() -> None:
+    """After new imports, take all that there is out of the garbage collector's sight, for imports are there to stay.
+
+    Streamlit collects after every run of a script, and going through all of torch and plotly for a click takes longer
+    than answering it.
+    """
+    global set_aside
+    with LOCK:
+        if len(sys.modules) > set_aside:
+            set_aside = len(sys.modules)
+            gc.collect()
+            gc.freeze()

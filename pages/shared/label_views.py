@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 
 from pages.shared import method_pickers, method_pixels
-from pages.shared.viewer import Pick, picture_viewer
+from pages.shared.viewer import Pick, layers_of, send_layers, show_viewer
 from scl_core.config import RunConfig
 from scl_core.data.batch import Batch
 from scl_core.data.classes import class_numbers
@@ -41,16 +41,18 @@ def show_relaxation(batch: Batch, config: RunConfig, names: tuple[str, ...], pal
     allowed = allowed_classes(labels[None], window, len(names), strict_classes=strict)[0].numpy()
     counts = allowed.sum(0)
     with left:
-        picture_viewer(
-            denormalise(batch.images[index]),
+        overlays = {"Labels": labels_overlay(labels.numpy(), palette), "Allowed classes": counts_overlay(counts)}
+        layers = layers_of(denormalise(batch.images[index]), overlays)
+        show_viewer(
+            layers,
             key="labels_viewer",
             title="Picture",
             label="A labeled picture. Arrow keys move a cursor, Enter takes a pixel.",
-            overlays={"Labels": labels_overlay(labels.numpy(), palette), "Allowed classes": counts_overlay(counts)},
             first=method_pixels.chosen("label_pixel", np.ones(counts.shape, dtype=bool)),
             hint="click a pixel to read its classes",
             on_pick=take,
         )
+        send_layers(layers, "labels_viewer")
     with right:
         say_counts(counts, allowed, names, method_pixels.chosen("label_pixel", np.ones(counts.shape, dtype=bool)))
 

@@ -4,6 +4,7 @@ import numpy as np
 import streamlit as st
 
 from pages.shared.method_views import short, show_chart
+from pages.shared.similarity_panels import similarity_panels
 from scl_core.figures import lesson as figures
 from scl_core.figures.boxes import box_figure, owner_picture
 from scl_core.figures.insides import Panel, class_pixels, only_where, panels_figure, share_pixels, with_dots
@@ -209,7 +210,8 @@ def show_structure(lesson: Lesson) -> None:
     )
     probe, number = lesson.probe, heaviest_box(lesson.probe)
     box, found = probe.report[number], similarity_matrices(probe, number, MOST, "class")
-    show_chart(matrix_figure(found.teacher, found.student), "matrices", f"Similarity matrices of box {number}", 400)
+    figure = matrix_figure(found.teacher, found.student)
+    similarity_panels(figure, key="lesson_matrices", label=f"Similarity matrices of box {number}")
     st.latex(
         rf"\ell_{{{number}}} = \frac1{{{box.visible}^2}}\sum_{{i,j}} (a^s_{{ij}} - a^t_{{ij}})^2 = "
         rf"\mathbf{{{short(box.loss)}}}\qquad\text{{(eq. 6, 8)}}"

@@ -49,17 +49,27 @@ class Loaded:
     method: Method | None
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A probe with its loss over every pair taken apart; `key` names both for what is cached of them."""
+
+    key: tuple
+    probe: Probe
+    parts: Exact
+
+
+def seen(place: Place, networks: Networks) -> Seen:
+    """Both for the boxes that the method draws. Raises as `probe` does."""
+    key = (place, networks, *_key(place.run, networks))
+    return Seen(key, _probe(*key, None), _parts(*key))
+
+
 def probe(place: Place, networks: Networks, settings: BoxSettings | None = None) -> Probe:
     """The pair at `place` taken apart, with the boxes that its method draws or with other `settings`.
 
     Raises `UserError` for a checkpoint that cannot be read and for a network that does not fit.
     """
     return _probe(place, networks, *_key(place.run, networks), settings)
-
-
-def parts(place: Place, networks: Networks) -> Exact:
-    """The loss of that probe over every pair, taken apart."""
-    return _parts(place, networks, *_key(place.run, networks))
 
 
 def pair_study(place: Place, networks: Networks, max_pairs: int, parameters: bool) -> Spread | None:
@@ -147,8 +157,20 @@ def _key(run: str | None, networks: Networks) -> tuple[str, int]:
     """The checkpoint's folder and its time, so that a folder that was written anew is read anew."""
     if run is None or networks.checkpoint in (UNTRAINED, OWN):
         return UNTRAINED, method_data.stamp(run)
-    which = networks.checkpoint
-    folder = Path(find_checkpoint(store.run_folder(run).path, int(which) if which.isdigit() else which))
+    which, folder = networks.checkpoint, store.run_folder(run).path
+    return _whole_checkpoint(str(folder), int(which) if which.isdigit() else which, _state_of(folder / "checkpoints"))
+
+
+def _state_of(folder: Path) -> tuple:
+    """Names, times and sizes of all files below a folder: what has these has not changed."""
+    files = [(str(path), path.stat()) for path in sorted(folder.rglob("*"))]
+    return tuple((name, found.st_mtime_ns, found.st_size) for name, found in files)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _whole_checkpoint(run: str, which: str | int, state: tuple) -> tuple[str, int]:
+    """The folder of a checkpoint, every byte of it verified once for a state of the files, and the folder's time."""
+    folder = Path(find_checkpoint(run, which))
     return str(folder), folder.stat().st_mtime_ns
 
 
@@ -194,7 +216,7 @@ def _taken_apart(loaded: Loaded, config: RunConfig, place: Place, settings: BoxS
     return make_probe(loaded.student, loaded.teacher, view_a, view_b, settings, *generators)
 
 
-@st.cache_data(max_entries=4, show_spinner=False)
+@st.cache_resource(max_entries=6, show_spinner=False)
 def _parts(place: Place, networks: Networks, folder: str, stamp: int) -> Exact:
     return exact_parts(_probe(place, networks, folder, stamp, None))
 

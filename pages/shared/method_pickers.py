@@ -8,7 +8,7 @@ from pages.shared import chosen_pictures, method_data, method_networks, store
 from pages.shared.chosen_pictures import Chosen
 from pages.shared.messages import stop_with
 from pages.shared.method_data import BoxSettings, Place
-from pages.shared.method_networks import OWN, Networks
+from pages.shared.method_networks import OWN, Networks, Seen
 from pages.shared.words import plain_name
 from scl_core.config import RunConfig
 from scl_core.errors import UserError
@@ -163,8 +163,8 @@ def pick_boxes(own: BoxSettings) -> BoxSettings:
     return BoxSettings(count, min(loss, count), area, mode, own.max_pairs, own.box_reduction)
 
 
-def pick_ranked_box(ranked: list[BoxReport]) -> int:
-    """One of the boxes that show something, given from the heaviest on."""
+def pick_ranked_box(ranked: list[BoxReport], on_change=None) -> int:
+    """One of the boxes that show something, given from the heaviest on; `on_change` is called before the page runs."""
     numbers = [box.number for box in ranked if box.visible]
     if st.session_state.get("box") not in numbers:
         st.session_state.pop("box", None)
@@ -174,6 +174,7 @@ def pick_ranked_box(ranked: list[BoxReport]) -> int:
         key="box",
         bind="query-params",
         persist_state="session",
+        on_change=on_change,
         help="Or click one in the picture. The box that adds most to the loss comes first.",
     )
 
@@ -201,6 +202,14 @@ def probe_or_stop(selection: Selection, settings: BoxSettings | None = None):
     """The pair taken apart; what cannot be read or does not fit ends the page with its reason."""
     try:
         return method_networks.probe(selection.place, selection.networks, settings)
+    except (UserError, OSError) as error:
+        stop_with(error)
+
+
+def seen_or_stop(selection: Selection) -> Seen:
+    """The pair and its loss taken apart; what cannot be read or does not fit ends the page with its reason."""
+    try:
+        return method_networks.seen(selection.place, selection.networks)
     except (UserError, OSError) as error:
         stop_with(error)
 

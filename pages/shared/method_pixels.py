@@ -11,6 +11,11 @@ from scl_core.probe import Probe
 PIXEL = re.compile(r"(\d{1,5})-(\d{1,5})")
 MOST_PINS = 4
 NAMES = ("pixel", "second", "pins")
+OF_PIXEL = ["maps", "viewer"]
+"""The parts of the page Similarity that follow the chosen pixel: what a click runs again, in this order."""
+OF_PAIR = [*OF_PIXEL, "matrices"]
+OF_BOX = [*OF_PAIR, "box", "classes"]
+"""Those that follow a pair of pixels, and those that follow the chosen box."""
 
 
 def keep_in_session() -> None:
@@ -40,14 +45,15 @@ def take(probe: Probe, pick: Pick) -> None:
     same_box = number == st.session_state.get("box")
     st.session_state["box"] = number
     put("second" if pick.second and same_box else "pixel", f"{pick.row}-{pick.column}")
+    both_marked = "second" in st.query_params
+    st.rerun(OF_BOX if not same_box else OF_PAIR if both_marked else OF_PIXEL)
 
 
-def take_cell(key: str, places: np.ndarray) -> None:
-    """A cell clicked in the matrices of the chart `key`: its row's pixel becomes the first, its column's the second."""
-    points = st.session_state[key]["selection"]["points"]
-    if points:
-        for name, index in (("pixel", points[0]["y"]), ("second", points[0]["x"])):
-            put(name, "{}-{}".format(*places[int(index)]))
+def take_pair(first: np.ndarray, second: np.ndarray) -> None:
+    """A cell taken in the matrices: the pixel of its row becomes the first, that of its column the second."""
+    for name, place in (("pixel", first), ("second", second)):
+        put(name, "{}-{}".format(*place))
+    st.rerun(OF_PAIR)
 
 
 def chosen(name: str, shown: np.ndarray) -> tuple[int, int] | None:

@@ -1,7 +1,7 @@
 """The parts of the similarity page: viewer, losses, matrices, maps of a pixel, and what carries the loss."""
 
 from dataclasses import fields
-from functools import partial
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -9,8 +9,10 @@ import streamlit as st
 from plotly.colors import sample_colorscale
 
 from pages.shared import method_pixels, method_views
+from pages.shared.method_networks import Seen
 from pages.shared.method_views import short, show_chart
-from pages.shared.viewer import Outline, Regions, picture_viewer
+from pages.shared.similarity_panels import similarity_panels
+from pages.shared.viewer import Layers, Outline, Regions, layers_of, send_layers, show_viewer
 from scl_core.figures import similarity as figures
 from scl_core.figures.boxes import paste_colors
 from scl_core.figures.parts import class_pair_figure
@@ -28,8 +30,9 @@ ORDERS = {"by class": "class", "by likeness": "cluster", "row by row": "raster"}
 Place = tuple[int, int]
 
 
-def show_losses(probe: Probe, parts: Exact) -> None:
+def show_losses(seen: Seen) -> None:
     """The two losses of this pair and what they were computed from."""
+    probe, parts = seen.probe, seen.parts
     boxes = [box for box in probe.report if box.in_loss]
     columns = st.columns(4)
     columns[0].metric(loss_name(probe), f"{probe.structured:.5f}", help=f"{form_in_words(probe)} Unweighted.")
@@ -55,27 +58,29 @@ def form_in_words(probe: Probe) -> str:
     return f"{said}{probe.box_reduction.capitalize()} over the boxes."
 
 
-def show_table(probe: Probe, ranked: list[BoxReport]) -> None:
+def show_table(seen: Seen, ranked: list[BoxReport]) -> None:
     """The boxes of the loss, the heaviest first, and their sum beside the loss."""
+    probe = seen.probe
+    hard = _disagreements(seen.key, probe)
     rows = [
         {
             "box": box.number,
             "size": f"{box.height} × {box.width}",
             "shows": 100 * box.share,
             "loss": box.loss,
-            "hard": None if (hard := hard_disagreement(probe, box.number)) is None else 100 * hard,
+            "hard": None if hard[box.number] is None else 100 * hard[box.number],
             "share": box.loss_share,
         }
         for box in ranked
     ]
     largest = max((box.loss_share for box in ranked), default=0) or 1
-    hard = "Hard labels: share of pixel pairs that the two maps see differently, as same or as different class."
+    words = "Hard labels: share of pixel pairs that the two maps see differently, as same or as different class."
     formats = {
         "box": st.column_config.NumberColumn(width=38, help="Its place in the paste order, from 0."),
         "size": st.column_config.TextColumn(width=62, help="Height × width in pixels."),
         "shows": st.column_config.NumberColumn(format="%.0f %%", width=50, help="Share of its pixels that it shows."),
         "loss": st.column_config.NumberColumn(format="%.5f", width=60, help="Mean over its pairs of (aˢ − aᵗ)²."),
-        "hard": st.column_config.NumberColumn(format="%.1f %%", width=54, help=hard),
+        "hard": st.column_config.NumberColumn(format="%.1f %%", width=54, help=words),
         "share": st.column_config.ProgressColumn(
             format="percent", min_value=0, max_value=largest, help="What it adds, as a share of the structured loss."
         ),
@@ -89,68 +94,77 @@ def show_table(probe: Probe, ranked: list[BoxReport]) -> None:
     st.latex(rf"{scale}\textstyle\sum_n \ell_n = {total:.6f} \qquad \mathcal{{L}}_{{sc}} = {probe.structured:.6f}")
 
 
-def show_viewer(
-    probe: Probe, parts: Exact, number: int, palette: np.ndarray, first: Place, second: Place | None
-) -> None:
+@st.cache_data(max_entries=16, show_spinner=False)
+def _disagreements(key: tuple, _probe: Probe) -> dict[int, float | None]:
+    """`hard_disagreement` of each box of the loss."""
+    return {box.number: hard_disagreement(_probe, box.number) for box in _probe.report if box.in_loss}
+
+
+def show_picture(seen: Seen, palette: np.ndarray, number: int, first: Place, second: Place | None) -> None:
     """The mix with its boxes; over it what the networks predict, which pixels carry the loss, and its gradient."""
-    colors = paste_colors(len(probe.report))
-    picture_viewer(
-        probe.mixed,
+    report, colors = seen.probe.report, paste_colors(len(seen.probe.report))
+    show_viewer(
+        _layers(seen.key, seen.probe, seen.parts, palette),
         key="viewer",
         title="Mix",
         label="The mixed picture. Arrow keys move a cursor, Enter takes pixel 1, Shift-Enter pixel 2.",
-        overlays={
-            "Teacher": class_overlay(probe.teacher, palette),
-            "Student": class_overlay(probe.student, palette),
-            "Loss per pixel": heat_overlay(parts.shares),
-            "Gradient": heat_overlay(pixel_gradients(probe)),
-        },
         outlines=[
             Outline(box.number, box.top, box.left, box.height, box.width, colors[box.number], box.in_loss)
-            for box in probe.report
+            for box in report
         ],
-        regions=Regions(
-            probe.owner.numpy(), [f"box {box.number}, {box.visible:,} px shown" for box in probe.report], "no box"
-        ),
         chosen=number,
         first=first,
         second=second,
         hint="click: pixel 1 · Shift-click: pixel 2",
-        on_pick=lambda pick: method_pixels.take(probe, pick),
+        on_pick=lambda pick: method_pixels.take(seen.probe, pick),
     )
 
 
-def show_matrices(probe: Probe, number: int, names: tuple[str, ...], first: Place, second: Place | None) -> None:
+def send_picture(seen: Seen, palette: np.ndarray) -> None:
+    """Give the browser what `show_picture` shows, once for a pair."""
+    send_layers(_layers(seen.key, seen.probe, seen.parts, palette), "viewer")
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _layers(key: tuple, _probe: Probe, _parts: Exact, _palette: np.ndarray) -> Layers:
+    overlays = {
+        "Teacher": class_overlay(_probe.teacher, _palette),
+        "Student": class_overlay(_probe.student, _palette),
+        "Loss per pixel": heat_overlay(_parts.shares),
+        "Gradient": heat_overlay(pixel_gradients(_probe)),
+    }
+    names = [f"box {box.number}, {box.visible:,} px shown" for box in _probe.report]
+    return layers_of(_probe.mixed, overlays, Regions(_probe.owner.numpy(), names, "no box"))
+
+
+def show_matrices(seen: Seen, number: int, names: tuple[str, ...], first: Place, second: Place | None) -> None:
     """Every pixel of the box with every pixel, at a stride that is said."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.subheader(f"Box {number}: every pixel with every pixel")
         order = ORDERS[_word("Order of the pixels", list(ORDERS), "order")]
         third = _word("Third matrix", ["squared", "signed"], "third")
-    found = similarity_matrices(probe, number, MOST, order)
-    box, mean = probe.report[number], np.square(found.student - found.teacher).mean()
+    found = _matrices(seen.key, seen.probe, number, order)
+    box, mean = seen.probe.report[number], np.square(found.student - found.teacher).mean()
     st.caption(
         f"{len(found.places)} of {box.visible:,} pixels, every {method_views.ordinal(found.stride)} row and column "
         f"(stride {found.stride}). Mean of the squared difference over the pairs shown {short(float(mean))}, "
         f"over the {box.pairs:,} pairs of the loss {short(box.loss)}. Click a cell: the picture marks its two pixels."
     )
-    blocks = tuple(class_blocks(found, names)) if order == "class" else ()
-    figure = _matrices(found.teacher, found.student, blocks, _cell(found, first, second), third == "squared")
-    key = f"matrices-{number}-{order}"
-    show_chart(
+    blocks = class_blocks(found, names) if order == "class" else ()
+    cell = _cell(found, first, second)
+    figure = figures.matrix_figure(found.teacher, found.student, blocks, cell, third == "squared")
+    similarity_panels(
         figure,
-        "matrices",
-        f"Similarity matrices of box {number}",
-        350,
-        key=key,
-        on_select=partial(method_pixels.take_cell, key, found.places),
-        selection_mode="points",
+        key="matrices",
+        label=f"Similarity matrices of box {number}",
+        on_cell=lambda row, column: method_pixels.take_pair(found.places[row], found.places[column]),
     )
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _matrices(teacher: np.ndarray, student: np.ndarray, blocks: tuple[Block, ...], cell: Place | None, squared: bool):
-    """The figure of both matrices; it is shared. Building it takes longer than all the rest of a clicked pixel."""
-    return figures.matrix_figure(teacher, student, blocks, cell, squared)
+@st.cache_resource(max_entries=24, show_spinner=False)
+def _matrices(key: tuple, _probe: Probe, number: int, order: str) -> SimilarityMatrices:
+    """The matrices of a box; they are shared."""
+    return similarity_matrices(_probe, number, MOST, order)
 
 
 def show_pair(probe: Probe, number: int, first: Place, second: Place | None) -> None:
@@ -194,8 +208,7 @@ def show_maps(probe: Probe, number: int, first: Place, second: Place | None) -> 
     if where == "box":
         box = probe.report[number]
         figure = figures.row_figure(*similarity_rows(probe, number, *first), box.top, box.left, first, second)
-        height = 70 + round(min(290 * box.height / box.width, 380))
-        show_chart(figure, "row", f"Similarity of one pixel to the pixels of box {number}", max(height, 190))
+        similarity_panels(figure, key="row", label=f"Similarity of one pixel to the pixels of box {number}")
     else:
         show_whole_map(probe, first, second, "row")
     for index, place in enumerate(pins):
@@ -208,14 +221,14 @@ def show_whole_map(probe: Probe, first: Place, second: Place | None, name: str) 
     stride = int(np.ceil((probe.owner.numel() / MAP_PIXELS) ** 0.5))
     maps = [values[::stride, ::stride] for values in similarity_maps(probe, *first)]
     figure = figures.row_figure(*maps, 0, 0, first, second, stride=stride)
-    height, width = probe.owner.shape
-    show_chart(figure, name, "Similarity of one pixel to the whole picture", max(70 + round(320 * height / width), 190))
+    similarity_panels(figure, key=name, label="Similarity of one pixel to the whole picture")
     if stride > 1:
         st.caption(f"Every {method_views.ordinal(stride)} row and column is drawn.")
 
 
-def show_parts(probe: Probe, parts: Exact, number: int, names: tuple[str, ...]) -> None:
+def show_parts(seen: Seen, number: int, names: tuple[str, ...]) -> None:
     """The loss by pairs of classes and by pixels, and that both add up to it."""
+    parts = seen.parts
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.subheader("Which classes carry the loss?")
         which = _word("Of", ["all boxes", "this box"], "classes_of")
@@ -267,9 +280,14 @@ def brightest(values: np.ndarray) -> float:
 def heat_overlay(values: np.ndarray, top: float | None = None) -> np.ndarray:
     """Values from 0 to `top`, at first `brightest`, from dark to bright, uint8 [H, W, 4]."""
     level = (255 * np.clip(values / (top or brightest(values)), 0, 1)).astype(np.uint8)
-    scale = sample_colorscale("Inferno", list(np.linspace(0, 1, 256)), colortype="tuple")
-    colors = (255 * np.array(scale)).astype(np.uint8)[level]
-    return np.dstack([colors, np.full(level.shape, 255, dtype=np.uint8)])
+    return np.dstack([_heat_colors()[level], np.full(level.shape, 255, dtype=np.uint8)])
+
+
+@lru_cache(maxsize=1)
+def _heat_colors() -> np.ndarray:
+    return (255 * np.array(sample_colorscale("Inferno", list(np.linspace(0, 1, 256)), colortype="tuple"))).astype(
+        np.uint8
+    )
 
 
 def _cell(found: SimilarityMatrices, first: Place, second: Place | None) -> Place | None:

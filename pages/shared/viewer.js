@@ -129,7 +129,7 @@ function showLayers(view) {
   [null, ...view.data.overlays].forEach((overlay, index) => {
     const button = document.createElement("button");
     button.type = "button";
-    button.textContent = overlay ? overlay.name : view.data.title;
+    button.textContent = overlay || view.data.title;
     button.setAttribute("aria-pressed", String(view.layer === index - 1));
     button.onclick = () => { view.layer = index - 1; showLayers(view); draw(view); };
     view.layers.appendChild(button);
@@ -167,12 +167,24 @@ function createView(root) {
   return view;
 }
 
+function sent(version) {
+  return new Promise((resolve) => {
+    const look = () => {
+      const found = globalThis.sclLayers?.get(version);
+      if (!found) return;
+      removeEventListener("scl-layers", look); resolve(found);
+    };
+    addEventListener("scl-layers", look); look();
+  });
+}
+
 async function load(view) {
   const { data } = view;
   const version = data.version;
   view.version = version;
+  const layers = await sent(version);
   const [picture, regions, ...overlays] = await Promise.all(
-    [data.picture, data.regions, ...data.overlays.map((overlay) => overlay.uri)].map(loadImage));
+    [layers.picture, layers.regions, ...layers.overlays].map(loadImage));
   if (view.version !== version) return;
   view.picture = picture;
   view.regions = readRegions(regions, data.width, data.height);
@@ -190,6 +202,10 @@ export default function (component) {
   parentElement.querySelector(".outlines").style.display = data.boxes.length ? "" : "none";
   parentElement.querySelector(".spotlight").style.display = data.chosen === null ? "none" : "";
   const ready = view.version === data.version ? Promise.resolve() : load(view);
-  ready.then(() => { view.shade = shade(view); showLayers(view); draw(view); tell(view); });
+  ready.then(() => {
+    const shown = `${view.version} ${view.data.chosen}`;
+    if (view.shaded !== shown) { view.shade = shade(view); view.shaded = shown; showLayers(view); }
+    draw(view); tell(view);
+  });
   return () => { view.observer.disconnect(); delete parentElement.sclView; };
 }

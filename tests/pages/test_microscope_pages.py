@@ -168,17 +168,17 @@ def test_a_clicked_cell_names_its_two_pixels(with_run, open_view):
     key = f"matrices-{box.number}-raster"
     app.session_state[key] = {"selection": {"points": [{"x": 3, "y": 1}], "point_indices": [], "box": [], "lasso": []}}
     checked(app.run())
-    assert len(app.get("plotly_chart")) >= 3
+    assert len(app.get("bidi_component")) >= 3
 
 
 @pytest.mark.parametrize("over", ["box", "picture"])
 def test_a_pinned_pixel_keeps_its_map(with_run, open_view, over):
     app = open_view(SIMILARITY, run=NAME, over=over, classes_of="this box")
-    before = len(app.get("plotly_chart"))
+    before = len(app.get("bidi_component"))
     checked(app.button(key="pin").click().run())
-    assert len(app.get("plotly_chart")) == before + 1 and app.query_params["pins"]
+    assert len(app.get("bidi_component")) == before + 1 and app.query_params["pins"]
     checked(app.button(key="unpin").click().run())
-    assert len(app.get("plotly_chart")) == before
+    assert len(app.get("bidi_component")) == before
 
 
 def test_the_selection_goes_along_from_page_to_page(with_run, open_view):
