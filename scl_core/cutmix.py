@@ -106,6 +106,22 @@ def box_owner(boxes: Tensor, height: int, width: int) -> Tensor:
     return owner
 
 
+def shown_pixels(boxes: Tensor, height: int, width: int) -> Tensor:
+    """How many pixels of `box_owner` show no box, and each of the boxes: int64 [1 + N], without a map of the pixels.
+
+    Between two neighbouring edges of boxes all rows are alike, and all columns, so one of each is looked at.
+    """
+    ends = boxes[:, :2] + boxes[:, 2:]
+    lines = [torch.cat([boxes[:, k], ends[:, k], torch.tensor([0, size])]).unique() for k, size in
+             enumerate((height, width))]  # fmt: skip
+    first, last = (torch.stack([torch.searchsorted(line, side[:, k].contiguous()) for k, line in enumerate(lines)], 1)
+                   for side in (boxes, ends))  # fmt: skip
+    rows, columns = (line.diff() for line in lines)
+    owner = box_owner(torch.cat([first, last - first], 1), len(rows), len(columns))
+    pixels = torch.outer(rows, columns).flatten()
+    return torch.zeros(len(boxes) + 1, dtype=torch.int64).scatter_add_(0, owner.flatten() + 1, pixels)
+
+
 def toggled_owner(boxes: Tensor, height: int, width: int) -> Tensor:
     """Let each box toggle what its pixels show (French et al. 2020): int64 [H, W] for `cutmix`, 0 or -1.
 

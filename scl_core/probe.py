@@ -188,18 +188,20 @@ def make_probe(
     generator: torch.Generator | None = None,
     pairs_generator: torch.Generator | None = None,
     placebo_generator: torch.Generator | None = None,
+    whole: Seen | None = None,
 ) -> Probe:
     """Mix the first picture of `view_a` with that of `view_b` as training does, and take the losses apart.
 
     `generator` draws the boxes; `pairs_generator` the pairs of eq. 9 where `settings.max_pairs` asks for a draw (the
     first one goes on where it is None), `placebo_generator` the random sets of pixels where the form asks for them.
     Training draws them with `generator_for(seed, step, position, stream)`, for each stream of `STREAMS`.
-    The student sees the mix of the strong views, the teacher both weak views whole.
+    The student sees the mix of the strong views, the teacher both weak views whole: no box changes what it gives of
+    them, so `whole`, from `whole_answers`, saves its pass where only the boxes are others.
     """
     weak_a, weak_b, mixed, owner, boxes, valid = _mix(view_a, view_b, settings, generator)
     with eval_mode(student, teacher), torch.no_grad():
         form, weak = form_of(settings), torch.cat([weak_a, weak_b])
-        target = _mixed_answers(_seen(teacher, weak, form.on), owner)
+        target = _mixed_answers(whole or _seen(teacher, weak, form.on), owner)
         if form.teacher:
             halves = frozen_features(form.teacher, form.teacher_weights, weak)
             target = target._replace(features=_mixed_halves(halves, owner))
@@ -230,6 +232,13 @@ def make_probe(
         student_features=None if seen.features is None else seen.features[0],
         teacher_features=None if target.features is None else target.features[0],
     )
+
+
+def whole_answers(teacher: nn.Module, view_a: "Views", view_b: "Views", settings: ProbeSettings) -> Seen:
+    """What the teacher gives of the first picture of `view_a` and that of `view_b`, whole."""
+    weak = torch.cat([view.weak[:1].cpu() for view in (view_a, view_b)])
+    with eval_mode(teacher), torch.no_grad():
+        return _seen(teacher, weak, form_of(settings).on)
 
 
 def describe_boxes(

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scl_core.cutmix import box_owner, cutmix, sample_boxes, shuffled_owner, toggled_owner
+from scl_core.cutmix import box_owner, cutmix, sample_boxes, shown_pixels, shuffled_owner, toggled_owner
 
 pictures = st.tuples(st.integers(1, 40), st.integers(1, 40))
 
@@ -257,3 +257,10 @@ def test_boxes_that_toggle_undo_each_other_and_one_alone_covers():
     assert (toggled_owner(torch.cat([box, box]), 6, 8) == -1).all()
     with pytest.raises(ValueError, match=r"box 1, \[5, 0, 3, 1\], is not inside 6 x 8"):
         toggled_owner(torch.tensor([[0, 0, 1, 1], [5, 0, 3, 1]]), 6, 8)
+
+
+@given(pictures, st.integers(0, 12), st.integers(0, 9))
+def test_shown_pixels_are_those_of_the_owner_map(size, num_boxes, seed):
+    boxes = sample_boxes(*size, num_boxes, 0.8, "sum", seeded(seed))
+    counted = torch.bincount(box_owner(boxes, *size).flatten() + 1, minlength=num_boxes + 1)
+    assert torch.equal(shown_pixels(boxes, *size), counted)

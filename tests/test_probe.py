@@ -18,6 +18,7 @@ from scl_core.probe import (
     make_probe,
     similarity_matrices,
     similarity_rows,
+    whole_answers,
 )
 
 HEIGHT, WIDTH, CLASSES = 32, 48, 5
@@ -118,6 +119,17 @@ def test_the_same_seed_gives_the_same_probe(networks):
     one, same, other = (probe_with(networks, settings, seed) for seed in (3, 3, 4))
     assert one.structured == same.structured != other.structured
     assert torch.equal(one.owner, same.owner) and not torch.equal(one.owner, other.owner)
+
+
+def test_answers_to_whole_pictures_serve_every_draw_of_boxes(networks):
+    student, teacher = networks
+    a, b, settings = some_views(0), some_views(1), Settings(max_pairs=20)
+    known = whole_answers(teacher, a, b, settings)
+    for seed in (3, 4):
+        given, fresh = (
+            make_probe(student, teacher, a, b, settings, draw(seed), draw(7), whole=whole) for whole in (known, None)
+        )
+        assert torch.equal(given.teacher, fresh.teacher) and given.structured == fresh.structured
 
 
 def test_describe_boxes_counts_pixels_one_by_one():

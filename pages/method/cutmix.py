@@ -1,4 +1,7 @@
-"""CutMix taken apart: a real pair, its boxes in paste order, and what later boxes leave of the earlier ones."""
+"""CutMix taken apart: a real pair, its boxes in paste order, and what later boxes leave of the earlier ones.
+
+Each part is a fragment with a name: a slider runs again what follows from it, and not the choice of run and networks.
+"""
 
 from dataclasses import asdict, replace
 
@@ -10,12 +13,17 @@ from pages.shared.method_data import BoxSettings, Mix, Pair
 from pages.shared.method_pickers import Selection
 from pages.shared.method_views import show_chart, show_picture
 from pages.shared.words import term
-from scl_core.cutmix import box_owner
+from scl_core.cutmix import shown_pixels
 from scl_core.errors import UserError
 from scl_core.figures import boxes as figures
 from scl_core.figures import parts
+from scl_core.figures.boxes import visible_picture
 from scl_core.methods.parts import toggles
 from scl_core.methods.step_boxes import mixes_pictures
+
+DRAWN = "drawn_boxes"
+FOLLOWING = ["settings", "pasting", "draws"]
+"""The parts that follow from how the boxes are drawn."""
 
 
 def say_how_drawn(selection: Selection, own: BoxSettings, mixed: bool) -> None:
@@ -82,7 +90,7 @@ def show_one_box(mix: Mix, total: int, number: int) -> None:
         )
     with right:
         st.markdown("**Compared**: the pixels of T of eq. 8, each with each")
-        show_chart(figures.visible_figure(mix.picture, mix.shown, number), "visible", f"Pixels of box {number}", 300)
+        show_picture(visible_picture(mix.picture, mix.shown, number), f"Pixels of box {number}")
 
 
 def with_losses(mix: Mix, selection: Selection, settings: BoxSettings, whole: bool) -> Mix:
@@ -98,9 +106,16 @@ def with_losses(mix: Mix, selection: Selection, settings: BoxSettings, whole: bo
     return replace(mix, report=probe.report)
 
 
-@st.fragment
-def show_pasting(pair: Pair, selection: Selection) -> None:
+@st.fragment(key="settings")
+def pick_settings() -> None:
+    """How the boxes are drawn, kept for the parts below."""
+    st.session_state[DRAWN] = method_pickers.pick_boxes(own, on_change=lambda: st.rerun(FOLLOWING))
+
+
+@st.fragment(key="pasting")
+def show_pasting() -> None:
     """The boxes pasted one after another, and one of them close up."""
+    pair = draw_or_stop()
     total = len(pair.boxes)
     if total == 0:
         st.info("There are no boxes: the student sees picture a alone. Move the slider “Boxes” to the right.")
@@ -127,13 +142,17 @@ def show_pasting(pair: Pair, selection: Selection) -> None:
     show_one_box(mix, total, number)
 
 
-def show_many_draws(pair: Pair, seed: int) -> None:
+@st.fragment(key="draws")
+def show_many_draws() -> None:
     """What these settings become over many draws."""
+    pair = draw_or_stop()
     settings = pair.settings
+    if not settings.num_boxes:
+        return
     st.subheader("The same settings drawn 200 times")
     height, width = pair.view_a.weak.shape[-2:]
-    covered, visible = method_data.many_draws(height, width, settings, seed)
-    here = float((box_owner(pair.boxes, height, width) >= 0).float().mean())
+    covered, visible = method_data.many_draws(height, width, settings, selection.place.seed)
+    here = 1 - float(shown_pixels(pair.boxes, height, width)[0]) / (height * width)
     left, right = st.columns([3, 1])
     with left:
         figure = parts.draws_figure(covered, visible, height * width, settings.total_area, here)
@@ -145,6 +164,14 @@ def show_many_draws(pair: Pair, seed: int) -> None:
         st.caption("Bands: 5 to 95 % and 25 to 75 % of the draws. Later boxes cover earlier ones.")
 
 
+def draw_or_stop() -> Pair:
+    """The pair under the settings that were picked; what cannot be read ends the page with its reason."""
+    try:
+        return method_data.draw_pair(selection.place, st.session_state[DRAWN])
+    except (UserError, OSError) as error:
+        stop_with(error)
+
+
 st.title("CutMix")
 st.write(
     "Boxes of picture b are pasted over picture a, one after another. A later box hides part of the earlier ones, "
@@ -154,11 +181,6 @@ selection = method_pickers.pick_selection()
 own, mixed = method_data.boxes_of_step(selection.place, selection.config)
 method_views.say_which_step(selection)
 say_how_drawn(selection, own, mixed)
-settings = method_pickers.pick_boxes(own)
-try:
-    pair = method_data.draw_pair(selection.place, settings)
-except (UserError, OSError) as error:
-    stop_with(error)
-show_pasting(pair, selection)
-if settings.num_boxes:
-    show_many_draws(pair, selection.place.seed)
+pick_settings()
+show_pasting()
+show_many_draws()

@@ -21,4 +21,4 @@ try:
     class_names, palette = method_data.classes(place.run)
 except (UserError, OSError) as error:
     stop_with(error)
-show_inside(inside, palette, class_names, place, settings)
+show_inside(inside, palette, class_names, selection)

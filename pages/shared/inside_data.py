@@ -1,15 +1,22 @@
 """What the page on the methods beside SCL shows, computed once for each pair and checkpoint."""
 
+import copy
+
 import numpy as np
 import streamlit as st
 
 from pages.shared import long_work, method_data, method_networks, store
 from pages.shared.method_data import Place
 from pages.shared.method_networks import LOCK, OWN, Networks
+from pages.shared.method_pickers import Selection
 from scl_core.data.batch import Batch
 from scl_core.errors import UserError
+from scl_core.methods import Method
+from scl_core.methods.cps import Cps
 from scl_core.microscope import insides
+from scl_core.microscope.insides import CrossPseudoInside
 from scl_core.microscope.replay import batch_of_step
+from scl_core.models.folded import folded
 
 LOOKS = {
     "cps": insides.cross_pseudo_inside,
@@ -29,22 +36,44 @@ def look(place: Place, networks: Networks):
     return _look(place, networks, str(method_networks.step_of(place.run, networks)), method_data.stamp(place.run))
 
 
-def agreement_over_training(place: Place, num_classes: int) -> dict | None:
+def agreement_over_training(inside: CrossPseudoInside, selection: Selection, num_classes: int) -> dict | None:
     """CPS: for each checkpoint that the run keeps, how far its two networks agree on each class of this pair.
 
-    None where the visitor cancelled it.
+    `inside` is what the chosen networks make of the pair: theirs is read off it. None where the visitor cancelled it.
     """
+    place, now = selection.place, method_networks.step_of(selection.place.run, selection.networks)
     steps, stamp = store.run_folder(place.run).checkpoints(), method_data.stamp(place.run)
+    others = [step for step in steps if step != now]
     found = long_work.each(
-        "agreement", (place, tuple(steps), stamp), "Looking through the checkpoints", steps,
+        "agreement", (place, tuple(others), stamp), "Looking through the checkpoints", others,
         lambda step: _agreement(place, Networks(str(step)), num_classes, stamp),
-    )  # fmt: skip
-    return None if found is None else dict(zip(steps, found, strict=True))
+    ) if others else []  # fmt: skip
+    if found is None:
+        return None
+    labels = (answer[inside.valid] for answer in (inside.first, inside.second))
+    known = {now: insides.agreement_by_class(*labels, num_classes)} if now in steps else {}
+    return known | dict(zip(others, found, strict=True))
+
+
+def _for_looking(place: Place, networks: Networks) -> Method:
+    """The method of a checkpoint as it was loaded, CPS with folded copies of its two networks, which answer faster."""
+    loaded = method_networks.load(place.run, networks)
+    if not isinstance(loaded.method, Cps):
+        return loaded.method
+    return _folded(place.run, networks, *method_networks.key_of(place.run, networks))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)  # as many as a run keeps, and one
+def _folded(run: str, networks: Networks, folder: str, stamp: int) -> Cps:
+    method = method_networks.load(run, networks).method
+    copied = copy.copy(method)
+    copied._modules = method._modules | {"student": folded(method.student), "second": folded(method.second)}
+    return copied
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _agreement(place: Place, networks: Networks, num_classes: int, stamp: int) -> np.ndarray:
-    method = method_networks.load(place.run, networks).method
+    method = _for_looking(place, networks)
     batch = _pair(place, method.num_strong)
     with LOCK:
         return insides.cross_pseudo_agreement(method, batch, place.draws, num_classes)
@@ -52,7 +81,7 @@ def _agreement(place: Place, networks: Networks, num_classes: int, stamp: int) -
 
 @st.cache_resource(max_entries=12, show_spinner="Taking the step apart …")
 def _look(place: Place, networks: Networks, step: str, stamp: int):
-    method = method_networks.load(place.run, networks).method
+    method = _for_looking(place, networks)
     batch = _pair(place, method.num_strong)
     with LOCK:
         return LOOKS[method.config.name](method, batch, place.draws)

@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 
 from pages.shared import inside_data
-from pages.shared.method_data import Place
+from pages.shared.method_pickers import Selection
 from scl_core.figures import insides as figures
 from scl_core.figures.insides import Panel, class_pixels, only_where, share_pixels
 from scl_core.microscope.insides import CrossPseudoInside, PrototypeInside, RegionInside, StrongViewsInside
@@ -12,10 +12,11 @@ from scl_core.microscope.insides import CrossPseudoInside, PrototypeInside, Regi
 KEPT, LEFT_OUT = (255, 255, 255), (213, 94, 0)
 
 
-def show_inside(inside, palette: np.ndarray, class_names: tuple[str, ...], place: Place, settings) -> None:
-    """The section of the method that `inside` was taken from; `settings` are the method's."""
+def show_inside(inside, palette: np.ndarray, class_names: tuple[str, ...], selection: Selection) -> None:
+    """The section of the method that `inside` was taken from."""
+    settings = selection.config.method
     if isinstance(inside, CrossPseudoInside):
-        show_cross_pseudo(inside, palette, class_names, place)
+        show_cross_pseudo(inside, palette, class_names, selection)
     elif isinstance(inside, PrototypeInside):
         show_prototypes(inside, palette, class_names)
     elif isinstance(inside, RegionInside):
@@ -31,7 +32,7 @@ def show(figure, key: str, title: str) -> None:
 
 
 def show_cross_pseudo(
-    inside: CrossPseudoInside, palette: np.ndarray, class_names: tuple[str, ...], place: Place
+    inside: CrossPseudoInside, palette: np.ndarray, class_names: tuple[str, ...], selection: Selection
 ) -> None:
     """CPS: two answers to one mix, and the labels that each learns from the other."""
     st.write(
@@ -47,7 +48,7 @@ def show_cross_pseudo(
         Panel("taught to the second, by the first", class_pixels(inside.to_second, palette)),
     ]
     show(figures.panels_figure(panels), "panels", "Two networks, one picture")
-    agreement = inside_data.agreement_over_training(place, len(class_names))
+    agreement = inside_data.agreement_over_training(inside, selection, len(class_names))
     if agreement is None:
         return
     show(figures.agreement_figure(agreement, class_names), "agreement", "Agreement over training")

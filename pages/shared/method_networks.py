@@ -23,7 +23,7 @@ from scl_core.microscope.dissect import Exact, exact_parts
 from scl_core.microscope.pair_study import Spread, directions, study
 from scl_core.microscope.replay import UNTRAINED, Replay, replay_step
 from scl_core.models.user_module import load_user_segmenter
-from scl_core.probe import STREAMS, Probe, make_probe
+from scl_core.probe import STREAMS, Probe, make_probe, whole_answers
 from scl_core.progress import Tell
 from scl_core.restore import build_method, restore
 
@@ -60,7 +60,7 @@ class Seen:
 
 def seen(place: Place, networks: Networks) -> Seen:
     """Both for the boxes that the method draws. Raises as `probe` does."""
-    key = (place, networks, *_key(place.run, networks))
+    key = (place, networks, *key_of(place.run, networks))
     return Seen(key, _probe(*key, None), _parts(*key))
 
 
@@ -69,12 +69,12 @@ def probe(place: Place, networks: Networks, settings: BoxSettings | None = None)
 
     Raises `UserError` for a checkpoint that cannot be read and for a network that does not fit.
     """
-    return _probe(place, networks, *_key(place.run, networks), settings)
+    return _probe(place, networks, *key_of(place.run, networks), settings)
 
 
 def pair_study(place: Place, networks: Networks, max_pairs: int, parameters: bool) -> Spread | None:
     """Draws of `max_pairs` pairs against every pair, also over the network's `parameters`; None where cancelled."""
-    key = (place, networks, *_key(place.run, networks), parameters, max_pairs)
+    key = (place, networks, *key_of(place.run, networks), parameters, max_pairs)
     work = partial(_with_lock, study, place, networks, parameters, max_pairs)
     return long_work.run("pair_study", key, "Drawing pairs many times", work, most=64)
 
@@ -84,14 +84,14 @@ def pair_directions(place: Place, networks: Networks, many: tuple[int, ...], par
 
     None where the visitor cancelled it.
     """
-    key = (place, networks, *_key(place.run, networks), parameters, many)
+    key = (place, networks, *key_of(place.run, networks), parameters, many)
     work = partial(_with_lock, directions, place, networks, parameters, many)
     return long_work.run("pair_directions", key, "Comparing gradients", work)
 
 
 def replay(place: Place, networks: Networks, settings: Mapping[str, Any] | None = None) -> Replay:
     """The whole step at `place` in train mode, for a run and one of its checkpoints."""
-    key = (*_key(place.run, networks), place.step in written_steps(place.run))
+    key = (*key_of(place.run, networks), place.step in written_steps(place.run))
     return _replay(place, key, tuple(sorted((settings or {}).items())))
 
 
@@ -99,7 +99,7 @@ def step_of(run: str | None, networks: Networks) -> int | None:
     """After which training step these networks are; None for networks of no run."""
     if run is None or networks.checkpoint == OWN:
         return None
-    folder, _ = _key(run, networks)
+    folder, _ = key_of(run, networks)
     return 0 if folder == UNTRAINED else int(Path(folder).name)
 
 
@@ -119,7 +119,7 @@ def compared_checkpoint(run: str) -> int | None:
 
 def load(run: str | None, networks: Networks) -> Loaded:
     """The networks; they are shared: hold `LOCK` while they run and change nothing."""
-    return _load(run, own_module(networks), *_key(run, networks))
+    return _load(run, own_module(networks), *key_of(run, networks))
 
 
 def own_module(networks: Networks) -> str | None:
@@ -153,7 +153,7 @@ def moment(place: Place, step: int, stamp: int) -> Moment:
     return Moment(step, teacher, student, found.consistency, found.structured)
 
 
-def _key(run: str | None, networks: Networks) -> tuple[str, int]:
+def key_of(run: str | None, networks: Networks) -> tuple[str, int]:
     """The checkpoint's folder and its time, so that a folder that was written anew is read anew."""
     if run is None or networks.checkpoint in (UNTRAINED, OWN):
         return UNTRAINED, method_data.stamp(run)
@@ -197,23 +197,38 @@ def _probe(place: Place, networks: Networks, folder: str, stamp: int, settings: 
     loaded, config = _load(place.run, own_module(networks), folder, stamp), method_data.config_of(place.run)
     with LOCK:
         try:
-            return _taken_apart(loaded, config, place, settings)
+            if settings is None:
+                return _taken_apart(loaded, config, place)
+            whole = _whole(place, networks, folder, stamp)
+            return _drawn_otherwise(loaded, place, settings, whole)
         except Exception as error:  # somebody's code may raise anything
             if networks.checkpoint != OWN or isinstance(error, UserError):
                 raise
             raise UserError(f"{networks.own} does not run on this pair: {type(error).__name__}: {error}") from error
 
 
-def _taken_apart(loaded: Loaded, config: RunConfig, place: Place, settings: BoxSettings | None) -> Probe:
-    """By the method itself where it has networks of its own and its own settings, else by the same functions."""
-    if settings is None and loaded.method is not None:
+def _taken_apart(loaded: Loaded, config: RunConfig, place: Place) -> Probe:
+    """By the method itself where it has networks of its own, else by the same functions."""
+    if loaded.method is not None:
         found = loaded.method.probe(method_data.batch_of_one(place), place.draws)
         if found is not None:
             return found
-    settings = settings or method_data.boxes_of_step(place, config)[0]
+    return _drawn_otherwise(loaded, place, method_data.boxes_of_step(place, config)[0])
+
+
+def _drawn_otherwise(loaded: Loaded, place: Place, settings: BoxSettings, whole=None) -> Probe:
+    """With the boxes that these settings draw; `whole` as in `make_probe`."""
     generators = [place.draws.generators((place.pair,), stream)[0] for stream in STREAMS]
-    view_a, view_b = method_data.views(place)
-    return make_probe(loaded.student, loaded.teacher, view_a, view_b, settings, *generators)
+    return make_probe(
+        loaded.student, loaded.teacher, *method_data.views(place), settings, *generators, whole=whole
+    )  # fmt: skip
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _whole(place: Place, networks: Networks, folder: str, stamp: int):
+    """What the teacher gives of both pictures of a pair whole; `LOCK` is held."""
+    loaded = _load(place.run, own_module(networks), folder, stamp)
+    return whole_answers(loaded.teacher, *method_data.views(place), BoxSettings(0, 0, 0.0, "union"))
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)

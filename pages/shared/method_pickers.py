@@ -1,6 +1,8 @@
 """What the Method pages ask for: run, networks, pair, boxes. One selection for all of them, kept in the address."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import streamlit as st
 
@@ -136,19 +138,24 @@ def pick_own_network() -> str:
     return name
 
 
-def pick_boxes(own: BoxSettings) -> BoxSettings:
-    """The settings of the draw: the method's own, or with the toggle on by slider, at first as the method has them."""
-    if not st.toggle("What if the boxes were drawn otherwise?", key="what_if", bind="query-params"):
+def pick_boxes(own: BoxSettings, on_change: Callable[[], None]) -> BoxSettings:
+    """The settings of the draw: the method's own, or with the toggle on by slider, at first as the method has them.
+
+    `on_change` is called before the page runs again.
+    """
+    words = "What if the boxes were drawn otherwise?"
+    if not st.toggle(words, key="what_if", bind="query-params", on_change=on_change):
         return own
+    knob = partial(slider, on_change=on_change)
     columns = st.columns(4, gap="medium", vertical_alignment="bottom")
     with columns[0]:
-        count = slider("Boxes N", "boxes", 0, 64, own.num_boxes, 1, "How many boxes of picture b are pasted over a.")
+        count = knob("Boxes N", "boxes", 0, 64, own.num_boxes, 1, "How many boxes of picture b are pasted over a.")
     with columns[1]:
-        loss = slider(
+        loss = knob(
             "Loss boxes N_box", "loss_boxes", 0, 64, own.num_loss_boxes, 1, "The last pasted: they alone have a loss."
         )
     with columns[2]:
-        area = slider("Total area", "area", 0.0, 1.0, own.total_area, 0.01, "Share of the picture that the boxes take.")
+        area = knob("Total area", "area", 0.0, 1.0, own.total_area, 0.01, "Share of the picture that the boxes take.")
     with columns[3]:
         mode = st.segmented_control(
             "Area means",
@@ -157,6 +164,7 @@ def pick_boxes(own: BoxSettings) -> BoxSettings:
             required=True,
             key="area_mode",
             bind="query-params",
+            on_change=on_change,
             format_func={"union": "covered share", "sum": "sum of areas"}.get,
             help="Boxes overlap: 32 boxes whose areas add up to one half cover only about 38 % of the picture.",
         )
@@ -234,10 +242,10 @@ def choice(label: str, options: list[str], key: str, help: str, width: int, defa
     )
 
 
-def slider(label: str, key: str, low, high, default, step, help: str):
+def slider(label: str, key: str, low, high, default, step, help: str, on_change=None):
     """A slider that lives in the address."""
     forget_outside(key, low, high)
-    return st.slider(label, low, high, default, step, key=key, bind="query-params", help=help)
+    return st.slider(label, low, high, default, step, key=key, bind="query-params", help=help, on_change=on_change)
 
 
 def follow(key: str, high) -> None:

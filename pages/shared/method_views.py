@@ -1,5 +1,6 @@
 """What all Method pages draw: charts and pictures, whose networks these are, and the step as training took it."""
 
+import hashlib
 import math
 
 import numpy as np
@@ -12,6 +13,7 @@ from pages.shared.messages import say_problem, stop_with
 from pages.shared.method_networks import OWN
 from pages.shared.method_pickers import Selection
 from scl_core.errors import UserError
+from scl_core.figures.pictures import QUICK, png_bytes
 from scl_core.microscope.replay import UNTRAINED, Replay
 from scl_core.probe import BoxReport, Probe
 from scl_core.structured_form import StructuredForm, form_of
@@ -35,8 +37,14 @@ def show_chart(figure: go.Figure, name: str, alt: str, height: int, **options) -
 
 def show_picture(image: np.ndarray, alt: str) -> None:
     """A uint8 picture [H, W, 3] as wide as its column, each pixel a sharp square."""
-    zoom = max(1, 900 // image.shape[1])
-    st.image(np.kron(image, np.ones((zoom, zoom, 1), dtype=np.uint8)), width="stretch", alt=alt, output_format="PNG")
+    st.image(_png(hashlib.sha256(image.tobytes()).digest(), image.shape, image), width="stretch", alt=alt)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _png(digest: bytes, shape: tuple, _image: np.ndarray) -> bytes:
+    """The picture as a file, coded once."""
+    zoom = max(1, 900 // shape[1])
+    return png_bytes(np.kron(_image, np.ones((zoom, zoom, 1), dtype=np.uint8)) if zoom > 1 else _image, effort=QUICK)
 
 
 def say_which_networks(selection: Selection) -> None:

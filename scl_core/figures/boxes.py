@@ -35,11 +35,11 @@ def box_figure(
     `scl_core.probe.BoxReport` holds them. Hover tells size, visible share, pairs, loss and share of the loss. `total`
     is the number of boxes when more are to come, so that a box keeps its colour.
     """
-    figure = picture_figure(image)
-    for record, color in zip(records, paste_colors(total or len(records)), strict=False):
-        _outline(figure, record, color, chosen == record["number"])
-    _numbers(figure, owner, records)
-    return figure
+    colors = paste_colors(total or len(records))
+    lines = [_outline(*drawn, chosen == drawn[0]["number"]) for drawn in zip(records, colors, strict=False)]
+    others = [record for record in records if record["number"] != chosen]
+    halos = [_halo(others, 4.4), _halo([record for record in records if record["number"] == chosen], 6.2)]
+    return picture_figure(image, traces=[*halos, *lines], notes=_numbers(owner, records))
 
 
 def owner_figure(
@@ -53,11 +53,9 @@ def owner_figure(
 
     Arguments as `box_figure`.
     """
-    figure = picture_figure(owner_picture(image, owner, total or len(records), chosen))
-    for record in records:
-        _outline(figure, record, "rgba(0, 0, 0, 0)", False, halo="rgba(0, 0, 0, 0)")
-    _numbers(figure, owner, records)
-    return figure
+    pixels = owner_picture(image, owner, total or len(records), chosen)
+    lines = [_outline(record, "rgba(0, 0, 0, 0)") for record in records]
+    return picture_figure(pixels, traces=lines, notes=_numbers(owner, records))
 
 
 def occlusion_figure(image: np.ndarray, owner: np.ndarray, record: Mapping, num_boxes: int) -> go.Figure:
@@ -70,32 +68,24 @@ def occlusion_figure(image: np.ndarray, owner: np.ndarray, record: Mapping, num_
     inside = (slice(top, top + height), slice(left, left + width))
     zoom = max(1, 480 // max(height, width))
     pixels = _hatched(image[inside], owner[inside], number, paste_colors(num_boxes), zoom)
-    figure = picture_figure(pixels, top, left, zoom)
-    later = owner[inside].astype(np.int16)
-    figure.add_trace(
-        go.Heatmap(
-            z=later,
-            x0=left,
-            y0=top,
-            dx=1,
-            dy=1,
-            opacity=0,
-            showscale=False,
-            text=_covering(later, number),
-            hovertemplate="row %{y}, column %{x}<br>%{text}<extra></extra>",
-        )
-    )
-    for other in np.unique(later[(later != number) & (later >= 0)]):
+    later = owner[inside].astype(np.float32)
+    words = {
+        "type": "heatmap",
+        "z": np.where(later < 0, np.nan, later),
+        "x0": left,
+        "y0": top,
+        "opacity": 0,
+        "showscale": False,
+        "hoverongaps": False,
+        "hovertemplate": "row %{y}, column %{x}<br>box %{z} shows here<extra></extra>",
+    }
+    notes = []
+    for other in np.unique(later[(later != number) & (later >= 0)]).astype(int):
         covered = later == other
         if covered.sum() > later.size / 50:
             row, column = _centre(covered)
-            _badge(figure, top + row, left + column, str(other))
-    return figure
-
-
-def visible_figure(image: np.ndarray, owner: np.ndarray, number: int) -> go.Figure:
-    """T_n of eq. 8: the pixels that box `number` still shows, the rest of the picture dimmed to gray."""
-    return picture_figure(visible_picture(image, owner, number))
+            notes.append(_badge(top + row, left + column, str(other)))
+    return picture_figure(pixels, top, left, zoom, [words], notes)
 
 
 def owner_picture(image: np.ndarray, owner: np.ndarray, num_boxes: int, chosen: int | None = None) -> np.ndarray:
@@ -114,7 +104,7 @@ def owner_picture(image: np.ndarray, owner: np.ndarray, num_boxes: int, chosen: 
 
 
 def visible_picture(image: np.ndarray, owner: np.ndarray, number: int) -> np.ndarray:
-    """The pixels of `visible_figure`, uint8 [H, W, 3]."""
+    """T_n of eq. 8: the pixels that box `number` still shows, the rest dimmed to gray, uint8 [H, W, 3]."""
     pixels = 0.3 * _gray(image) + 30
     shown = owner == number
     pixels[shown] = image[shown]
@@ -137,46 +127,63 @@ def describe_box(record: Mapping) -> str:
     return "<br>".join(lines)
 
 
-def _outline(figure: go.Figure, record: Mapping, color: str, chosen: bool, halo: str = HALO) -> None:
-    """Two lines, a dark one under the coloured one, so that the box is visible on any picture; hover on its inside."""
+def _corners(record: Mapping) -> tuple[list, list]:
+    """The places of a box's outline, columns and rows, closed."""
     left, top = record["left"] - 0.5, record["top"] - 0.5
     right, bottom = left + record["width"], top + record["height"]
-    corners = {"x": [left, right, right, left, left], "y": [top, top, bottom, bottom, top], "mode": "lines"}
-    width = 4 if chosen else 2.2
-    figure.add_scatter(**corners, line={"color": halo, "width": width + 2.2}, hoverinfo="skip")
-    figure.add_scatter(
-        **corners,
-        line={"color": color, "width": width, "dash": "solid" if record["in_loss"] else "6px,4px"},
-        fill="toself",
-        fillcolor="rgba(0, 0, 0, 0)",
-        hoveron="fills",
-        hoverinfo="text",
-        text=describe_box(record),
-        name=f"box {record['number']}",
-    )
+    return [left, right, right, left, left], [top, top, bottom, bottom, top]
 
 
-def _numbers(figure: go.Figure, owner: np.ndarray, records: Sequence[Mapping]) -> None:
+def _halo(records: Sequence[Mapping], width: float) -> dict:
+    """One dark line under the coloured lines of these boxes, so that they are visible on any picture."""
+    x, y = [], []
+    for columns, rows in map(_corners, records):
+        x += [*columns, None]
+        y += [*rows, None]
+    return {"type": "scatter", "x": x, "y": y, "mode": "lines", "line": {"color": HALO, "width": width},
+            "hoverinfo": "skip"}  # fmt: skip
+
+
+def _outline(record: Mapping, color: str, chosen: bool = False) -> dict:
+    """The coloured line of a box; hover on its inside."""
+    x, y = _corners(record)
+    return {
+        "type": "scatter",
+        "x": x,
+        "y": y,
+        "mode": "lines",
+        "line": {"color": color, "width": 4 if chosen else 2.2, "dash": "solid" if record["in_loss"] else "6px,4px"},
+        "fill": "toself",
+        "fillcolor": "rgba(0, 0, 0, 0)",
+        "hoveron": "fills",
+        "hoverinfo": "text",
+        "text": describe_box(record),
+        "name": f"box {record['number']}",
+    }
+
+
+def _numbers(owner: np.ndarray, records: Sequence[Mapping]) -> list[dict]:
     """Each box's number on a pixel that it shows; a box that shows none has no number."""
-    smallest = owner.size / 1200
+    smallest, notes = owner.size / 1200, []
     for record in records:
         shown = owner == record["number"]
         if shown.sum() > smallest:
             row, column = _centre(shown)
-            _badge(figure, row, column, str(record["number"]))
+            notes.append(_badge(row, column, str(record["number"])))
+    return notes
 
 
-def _badge(figure: go.Figure, row: float, column: float, text: str) -> None:
-    figure.add_annotation(
-        x=column,
-        y=row,
-        text=text,
-        showarrow=False,
-        font={"color": "white", "size": 11},
-        bgcolor="rgba(0, 0, 0, 0.62)",
-        borderpad=1.5,
-        captureevents=False,
-    )
+def _badge(row: float, column: float, text: str) -> dict:
+    return {
+        "x": column,
+        "y": row,
+        "text": text,
+        "showarrow": False,
+        "font": {"color": "white", "size": 11},
+        "bgcolor": "rgba(0, 0, 0, 0.62)",
+        "borderpad": 1.5,
+        "captureevents": False,
+    }
 
 
 def _centre(mask: np.ndarray) -> tuple[int, int]:
@@ -195,14 +202,6 @@ def _peeled(mask: np.ndarray) -> np.ndarray:
     """A mask without the pixels that touch its outside on a side; the border of the array is outside."""
     wide = np.pad(mask, 1)
     return mask & wide[2:, 1:-1] & wide[:-2, 1:-1] & wide[1:-1, 2:] & wide[1:-1, :-2]
-
-
-def _covering(owner: np.ndarray, number: int) -> np.ndarray:
-    """What each pixel of box `number` is, in words."""
-    words = [
-        f"shown by box {number}" if other == number else f"covered by box {other}" for other in range(owner.max() + 1)
-    ]
-    return np.array([*words, "padding, part of no box"])[owner]
 
 
 def _hatched(image: np.ndarray, owner: np.ndarray, number: int, colors: Sequence[str], zoom: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scl_core.cutmix import at_cells, box_owner, boxes_of, nearest_places
+from scl_core.cutmix import at_cells, boxes_of, nearest_places, shown_pixels
 from scl_core.losses.consistency import consistency_loss
 from scl_core.losses.structured import structured_consistency_loss
 from scl_core.losses.structured_family import class_pair_matrix, pixel_shares, same_width
@@ -123,7 +123,6 @@ def box_statistics(height: int, width: int, settings, seed: int, draws: int = 20
     for index in range(draws):
         draw = generator_for(seed, index + 1, 0, "boxes")
         boxes = boxes_of(settings, height, width, draw)
-        owner = box_owner(boxes, height, width)
-        counts = torch.bincount(owner.flatten() + 1, minlength=settings.num_boxes + 1)
-        covered[index], visible[index] = 1 - counts[0].item() / owner.numel(), counts[1:].numpy()
+        counts = shown_pixels(boxes, height, width)
+        covered[index], visible[index] = 1 - counts[0].item() / (height * width), counts[1:].numpy()
     return covered, visible

@@ -32,7 +32,7 @@ LINKS = {
 """For each page what its link says, and what must then stand on it: a role with its name, or with its value."""
 PICTURES = '[data-testid="stImage"] img, .segmentation canvas, .viewer canvas'
 IN_CHARTS = ".js-plotly-plot .imagelayer image"
-COUNTS = {"cutmix": (3, 4), "health": (0, 2), "predictions": (4, 0), "similarity": (1, 0), "pairs": (1, 1)}
+COUNTS = {"cutmix": (4, 3), "health": (0, 2), "predictions": (4, 0), "similarity": (1, 0), "pairs": (1, 1)}
 """How many pictures stand on a page whose pictures are compared, on their own and in charts."""
 
 

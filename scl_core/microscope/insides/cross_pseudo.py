@@ -43,13 +43,11 @@ class CrossPseudoInside:
 
 def cross_pseudo_inside(method: Cps, batch: Batch, draws: StepDraws) -> CrossPseudoInside:
     """The first pair of the batch, mixed as in training where the method mixes."""
-    a, b = batch.unlabeled_a, batch.unlabeled_b
     seen, valid, owner = seen_by_both(method, batch, draws)
-    first, second = answers(method, seen)
-    to_first, to_second = second, first
-    if owner is not None:
-        with answering(*method.networks):
-            to_second, to_first = (method.targets(network, a, b, owner)[0] for network in method.networks)
+    whole = [] if owner is None else [batch.unlabeled_a.weak, batch.unlabeled_b.weak]
+    both = [labels.split(len(seen)) for labels in answers(method, torch.cat([seen, *whole]))]
+    (first, *_), (second, *_) = both
+    to_second, to_first = (labels[0] if owner is None else cutmix(*labels[1:], owner) for labels in both)
     maps = [tensor[0].cpu().numpy() for tensor in (first, second, to_first, to_second, valid)]
     return CrossPseudoInside(denormalise(seen[0]), *maps)
 
