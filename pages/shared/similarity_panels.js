@@ -137,7 +137,7 @@ function tell(view) {
   const where = data.of_matrix ? `pixel ${cursor[0]} with pixel ${cursor[1]}` : `row ${cursor[0]}, column ${cursor[1]}`;
   const numbers = view.panels.map((panel) => {
     const value = panel.numbers[row * data.width + column];
-    return Number.isNaN(value) ? null : `${panel.symbol} = ${value.toFixed(4)}`;
+    return Number.isNaN(value) ? null : `${panel.symbol} = ${value.toFixed(4).replace(/^-(0\.0000)$/, "$1")}`;
   });
   view.cell.textContent = numbers.includes(null) ? `${where}: covered by a later box` : `${where}: ${numbers.join(" · ")}`;
 }

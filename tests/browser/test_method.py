@@ -121,14 +121,14 @@ def test_a_click_on_a_cell_marks_its_two_pixels(page, address, probe):
 
 
 def test_the_map_holds_the_librarys_numbers_pixel_for_pixel_and_tells_them_under_the_pointer(page, address, probe):
-    number, first, _ = far_apart(probe)
+    number, first, other = far_apart(probe)
     open_viewer(page, address, "&box={}&pixel={}-{}".format(number, *first))
     teacher, student = similarity_rows(probe, number, *first)
     box, chart = probe.report[number], page.get_by_role("img", name="Similarity of one pixel")
     expect(chart).to_have_attribute("data-marks", "{}-{}".format(*first))
-    row, column = first[0] - box.top, first[1] - box.left
+    row, column = other[0] - box.top, other[1] - box.left
     page.mouse.move(*place_in_panel(chart, column, row))
-    told = page.locator(".cell").filter(has_text="row {}, column {}".format(*first))
+    told = page.locator(".cell").filter(has_text="row {}, column {}".format(*other))
     for symbol, value in (("aᵗ", teacher), ("aˢ", student), ("aˢ − aᵗ", student - teacher)):
         expect(told).to_contain_text(f"{symbol} = {value[row, column]:.4f}".replace("-0.0000", "0.0000"))
 
