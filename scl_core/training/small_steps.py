@@ -17,6 +17,7 @@ def from_small_steps(
     pictures: tuple[int, int],
     crop: tuple[int, int],
     accumulate: int,
+    sides: tuple[int, int] = SMALL_SIDES,
 ) -> float:
     """What `of_step` gives for (labeled, unlabeled) pictures and a crop: asked where it is small, else a line to it."""
     pixels = crop[0] * crop[1]
@@ -24,8 +25,8 @@ def from_small_steps(
         return of_step(pictures, crop)
     shrink = shrinking(*pictures, accumulate)
     few = pictures[0] // shrink, pictures[1] // shrink
-    found = [of_step(few, (side, side)) for side in SMALL_SIDES]
-    first, second = (side * side for side in SMALL_SIDES)
+    found = [of_step(few, (side, side)) for side in sides]
+    first, second = (side * side for side in sides)
     slope = max(0.0, (found[1] - found[0]) / (second - first))
     return found[1] + slope * (pixels * shrink - second)
 

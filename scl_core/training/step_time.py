@@ -17,6 +17,7 @@ from scl_core.training.small_steps import blank_batch, from_small_steps, part_of
 
 ENOUGH_SECONDS = 1.0  # of steps of one size; the first is taken in any case
 MOST_STEPS = 5
+SIDES = 96, 192  # of the crops that are timed, far enough apart that chance is not multiplied
 
 
 def step_seconds(method: Method, config: RunConfig, source: DataSource, processes: int) -> float | None:
@@ -36,7 +37,7 @@ def step_seconds(method: Method, config: RunConfig, source: DataSource, processe
     try:
         timers = {step: StepTimer(method, config, len(source.class_names), step) for step in shares}
         return sum(
-            share * from_small_steps(timers[step].seconds, pictures, crop, config.train.accumulate)
+            share * from_small_steps(timers[step].seconds, pictures, crop, config.train.accumulate, SIDES)
             for step, share in shares.items()
         )
     finally:
