@@ -29,6 +29,7 @@ OPTIONS = {
     "train.batch_labeled": 2,
     "train.batch_unlabeled": 2,
     "train.learning_rate": 0.1,
+    "train.threads": 1,  # more wait for each other for minutes where the machine has other work
 }
 
 

@@ -156,7 +156,7 @@ def test_without_a_checkpoint_the_pictures_lead_on(copy_run, visit, page):
 
 @pytest.mark.parametrize("page", [*METHOD, "others"])
 def test_the_method_pages_open_without_any_run(visit, page):
-    app = visit(PAGES[page])
+    app = visit(PAGES[page], parameters="false")
     assert not app.error and app.info or page == "cutmix" and app.get("plotly_chart")
 
 
