@@ -95,7 +95,7 @@ st.dataframe(
     },
 )
 for what in ev.disagreements(chosen):
-    st.warning(f"These evaluations differ in {what}: their scores cannot be compared.", icon=":material/rule:")
+    st.warning(f"These evaluations have different {what}: their scores cannot be compared.", icon=":material/rule:")
 evaluate_another(names)
 pair = comparing.pick_two(chosen)
 classes, confusion, pictures, curves, settings, export = st.tabs(

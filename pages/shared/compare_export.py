@@ -109,7 +109,7 @@ def report_of(chosen: list[ev.Evaluation], names: list[str], block: int | None) 
     labels = ev.short_labels(chosen)
     table = iou_table({label: ev.class_scores(item) for label, item in zip(labels, chosen, strict=True)})
     about = [about_of(item) | {"label": label} for label, item in zip(labels, chosen, strict=True)]
-    notes = [f"They differ in {what}: these scores cannot be compared." for what in ev.disagreements(chosen)]
+    notes = [f"They have different {what}: these scores cannot be compared." for what in ev.disagreements(chosen)]
     columns = {f"{ev.letter(index)} · {plain_name(name)}": name for index, name in enumerate(names)}
     settings = settings_table(columns, only_differences=True).to_dict("records") if len(names) > 1 else []
     parts = matrix_parts(chosen, labels, block)
