@@ -162,7 +162,9 @@ def test_a_setting_of_another_method_is_one_line(name):
     known = settings_of(name)
     others = {key: other for other in METHODS for key in settings_of(other) if key not in known}
     for key, other in others.items():
-        with pytest.raises(UserError, match=f"unknown setting method.{key} of method {name}; the nearest is"):
+        owners = ", ".join(method for method in METHODS if key in settings_of(method))
+        said = f"unknown setting method.{key} of method {name}, it is one of {owners}; the nearest is"
+        with pytest.raises(UserError, match=said):
             load_config((), {"method.name": name, f"method.{key}": "1"})
         assert other != name
 
