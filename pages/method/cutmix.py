@@ -22,8 +22,7 @@ from scl_core.methods.parts import toggles
 from scl_core.methods.step_boxes import mixes_pictures
 
 DRAWN = "drawn_boxes"
-FOLLOWING = ["settings", "pasting", "draws"]
-"""The parts that follow from how the boxes are drawn."""
+FOLLOWING = ["settings", "pasting", "draws"]  # the parts that follow from how the boxes are drawn
 
 
 def say_how_drawn(selection: Selection, own: BoxSettings, mixed: bool) -> None:
@@ -64,16 +63,23 @@ def show_numbers(mix: Mix, asked: float) -> None:
     )
 
 
+def half_page(height: int, width: int) -> int:
+    """How high a picture of this size is in half a page on a laptop, 60 to 360: no blank room stays below it."""
+    return min(360, max(60, 470 * height // width))
+
+
 def show_boxes(mix: Mix, total: int, number: int) -> None:
     """All boxes: as they were pasted, and as they show."""
     records = [asdict(box) for box in mix.report]
     left, right = st.columns(2)
     with left:
         st.markdown("**Pasted**, dark first and bright last; a dashed box has no structured loss")
-        show_chart(figures.box_figure(mix.picture, mix.owner, records, number, total), "boxes", "The boxes", 275)
+        figure = figures.box_figure(mix.picture, mix.owner, records, number, total)
+        show_chart(figure, "boxes", "The boxes", half_page(*mix.owner.shape))
     with right:
         st.markdown("**Shown**: the owner map, which box each pixel belongs to")
-        show_chart(figures.owner_figure(mix.picture, mix.owner, records, None, total), "owner", "The owner map", 275)
+        figure = figures.owner_figure(mix.picture, mix.owner, records, None, total)
+        show_chart(figure, "owner", "The owner map", half_page(*mix.owner.shape))
 
 
 def show_one_box(mix: Mix, total: int, number: int) -> None:
@@ -86,7 +92,7 @@ def show_one_box(mix: Mix, total: int, number: int) -> None:
             figures.occlusion_figure(mix.picture, mix.shown, record, total),
             "occlusion",
             f"Occlusion of box {number}",
-            300,
+            half_page(record["height"], record["width"]),
         )
     with right:
         st.markdown("**Compared**: the pixels of T of eq. 8, each with each")

@@ -69,7 +69,7 @@ def show_table(seen: Seen, ranked: list[BoxReport]) -> None:
             "shows": 100 * box.share,
             "loss": box.loss,
             "hard": None if hard[box.number] is None else 100 * hard[box.number],
-            "share": box.loss_share,
+            "share": 100 * box.loss_share,
         }
         for box in ranked
     ]
@@ -82,7 +82,7 @@ def show_table(seen: Seen, ranked: list[BoxReport]) -> None:
         "loss": st.column_config.NumberColumn(format="%.5f", width=60, help="Mean over its pairs of (aˢ − aᵗ)²."),
         "hard": st.column_config.NumberColumn(format="%.1f %%", width=54, help=words),
         "share": st.column_config.ProgressColumn(
-            format="percent", min_value=0, max_value=largest, help="What it adds, as a share of the structured loss."
+            "share, %", format="%.0f", min_value=0, max_value=100 * largest, help="What it adds to the structured loss."
         ),
     }
     st.dataframe(
