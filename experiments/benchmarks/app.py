@@ -74,6 +74,7 @@ def slider_moves(page, address: str, count: int) -> Iterator[float]:
     open_page(page, f"{address}/cutmix?{LOOK}&what_if=true")
     slider = page.get_by_role("slider", name="Total area")
     slider.wait_for()
+    page.get_by_text("Covered by boxes").wait_for()
     page.wait_for_timeout(500)
     for number in range(count):
         start_slide(page, slider, 0.3 + 0.05 * (number % 9), "Covered by boxes")
