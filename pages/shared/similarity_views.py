@@ -82,7 +82,12 @@ def show_table(seen: Seen, ranked: list[BoxReport]) -> None:
         "loss": st.column_config.NumberColumn(format="%.5f", width=60, help="Mean over its pairs of (aˢ − aᵗ)²."),
         "hard": st.column_config.NumberColumn(format="%.1f %%", width=54, help=words),
         "share": st.column_config.ProgressColumn(
-            "share, %", format="%.0f", min_value=0, max_value=100 * largest, help="What it adds to the structured loss."
+            "share, %",
+            format="%.0f",
+            min_value=0,
+            max_value=100 * largest,
+            width=115,
+            help="What it adds to the structured loss.",
         ),
     }
     st.dataframe(
