@@ -46,13 +46,22 @@ def global_statistics(x: Tensor) -> tuple[Tensor, Tensor, int]:
     mean, variance = torch.batch_norm_update_stats(x, None, None, 0.0)
     count = x.numel() // x.shape[1]
     mine = torch.cat([mean, variance * count, mean.new_tensor([count])])
-    everyone = mine.new_empty(dist.get_world_size(), len(mine))
-    dist.all_gather(list(everyone.unbind()), mine)
+    everyone = from_all(mine)
     means, deviations, counts = everyone.split([len(mean), len(mean), 1], dim=1)
     total = counts.sum()
     mean = (means * counts).sum(0) / total
     deviation = (deviations + counts * (means - mean).square()).sum(0)
     return mean, deviation, int(total)
+
+
+def from_all(mine: Tensor) -> Tensor:
+    """A tensor of every process, stacked in the order of the ranks: [...] -> [processes, ...].
+
+    Summed here where a sum is wanted: for a few hundred numbers gloo's `all_reduce` takes twice as long.
+    """
+    everyone = mine.new_empty(dist.get_world_size(), *mine.shape)
+    dist.all_gather(list(everyone.unbind()), mine)
+    return everyone
 
 
 class NormalizeByAll(torch.autograd.Function):
@@ -72,9 +81,7 @@ class NormalizeByAll(torch.autograd.Function):
         grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
             grad, x, weight, mean, variance, mean, scale, False, ctx.eps, [True, True, True]
         )
-        sums = torch.stack([grad_weight, grad_bias])
-        dist.all_reduce(sums)
-        along, shift = sums / ctx.count
+        along, shift = from_all(torch.stack([grad_weight, grad_bias])).sum(0) / ctx.count
         gain = scale if weight is None else scale * weight
         slope = gain * scale * along
         offset = gain * shift - slope * mean

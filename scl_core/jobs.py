@@ -94,7 +94,8 @@ def read_job(run: RunFolder, kind: str) -> Job | None:
     counts = COUNT.findall(log)
     done, total = map(int, counts[-1]) if counts else (0, 0)
     running = find_process(record) is not None
-    problem = None if running else problem_in(log) or early_end(exit_status(record.get("pid")), done, total, log)
+    status = None if running else exit_status(record.get("pid"))
+    problem = None if running else problem_in(log) or early_end(status, done, total, log)
     if problem and not running and free_bytes(run) < NO_ROOM:
         problem += "; the disk is full: make room, then start it again"
     return Job(kind, running, done, total, problem)
@@ -124,7 +125,7 @@ def early_end(status: int | None, done: int, total: int, log: str) -> str | None
 
 
 def exit_status(pid: object) -> int | None:
-    """How a process that was started here ended; None for one that was not, or that still runs."""
+    """How a process that was started here ended, None for one that was not, or that still runs; no zombie is left."""
     with _guard:
         return {child.pid: child.poll() for child in _started}.get(pid)
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from scl_core import jobs
@@ -58,6 +59,7 @@ def test_a_job_that_fails_says_why(run, script, said):
     jobs.start_job(run, "evaluate", python(script))
     wait_for(lambda: ended(run))
     assert said in jobs.read_job(run, "evaluate").problem
+    assert not [child for child in psutil.Process().children() if child.status() == psutil.STATUS_ZOMBIE]
 
 
 def test_evaluating_by_a_job_writes_into_the_run(tmp_runs, run_cli):

@@ -55,7 +55,7 @@ PARTS = (
     ),
     Part(
         "processes", "processes", "", "Throughput against processes",
-        "The same training by one process and by two, one thread each; the batch is shared between them.",
+        "The same training by one process and by two, one thread each; the batch is shared between them.", 150,
     ),
     Part(
         "loading", "loading", "--threads 2 --steps 4", "Data and the network",

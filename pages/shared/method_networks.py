@@ -192,7 +192,7 @@ def _load(run: str | None, own: str | None, folder: str, stamp: int) -> Loaded:
     return Loaded(method.student.float(), teacher.float(), method)
 
 
-@st.cache_resource(max_entries=6, show_spinner="Taking the step apart …")
+@st.cache_resource(max_entries=4, show_spinner="Taking the step apart …")
 def _probe(place: Place, networks: Networks, folder: str, stamp: int, settings: BoxSettings | None) -> Probe:
     loaded, config = _load(place.run, own_module(networks), folder, stamp), method_data.config_of(place.run)
     with LOCK:

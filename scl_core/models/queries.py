@@ -48,7 +48,6 @@ class PictureDropout:
         self.probability = probability
         self.generators = [torch.Generator(keys.device).manual_seed(key) for key in keys.tolist()]
 
-    @torch.compiler.disable
     def __call__(self, x: Tensor) -> Tensor:
         """x [B, ...] with some values 0 and the others over 1 - probability."""
         drawn = [torch.rand(x.shape[1:], generator=generator, device=x.device) for generator in self.generators]

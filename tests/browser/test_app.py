@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from scl_core.runs import RunFolder
-from tests.browser.driving import expect, no_error, visit
+from tests.browser.driving import expect, no_error, settled, visit
 from tests.fake_runs import NASTY_NAME, write_run
 from tests.method_run import NAME
 from tests.pages.test_spoilt_runs import change_settings
@@ -22,6 +22,14 @@ def fill(page, label: str, value: str) -> None:
     box = page.get_by_label(label, exact=True).locator("visible=true")
     box.fill(value)
     box.press("Tab")
+
+
+def open_tab(page, name: str) -> None:
+    """Once the page stands still, for a field that was just left may move what is below it."""
+    settled(page)
+    tab = page.get_by_role("tab", name=name)
+    tab.click()
+    expect(tab).to_have_attribute("aria-selected", "true")
 
 
 def state(page):
@@ -56,10 +64,10 @@ def test_a_run_is_launched_watched_left_alone_stopped_and_resumed(page, server):
     page.get_by_text("All other settings").click()
     fill(page, "Height", "64")
     fill(page, "Width", "128")
-    page.get_by_role("tab", name="Model").click()
+    open_tab(page, "Model")
     fill(page, "Width", "0.25")
     fill(page, "Decoder channels", "16")
-    page.get_by_role("tab", name="Training").click()
+    open_tab(page, "Training")
     fill(page, "Log every", "1")
     command = page.locator('[data-testid="stCode"]').filter(has_text="--train.steps 5000")
     expect(command).to_contain_text("--train.log_every 1")

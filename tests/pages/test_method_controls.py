@@ -137,7 +137,7 @@ def test_fewer_pairs_spread_as_the_library_finds(with_run, open_view):
     app = open_view(PAIRS, run=NAME, parameters="false")
     checked(app.select_slider(key="n_pair").set_value(30).run())
     found = study(library_probe(with_run), 30)
-    assert metric(app, "Spread of a draw") == f"± {found.values.std() / found.exact:.1%}"
+    assert metric(app, "Spread") == f"± {found.values.std() / found.exact:.1%}"
     assert metric(app, "Cosine over the pixels") == f"{found.over_pixels.mean():.3f}"
 
 
