@@ -20,7 +20,8 @@ RECORDS = Path(__file__).with_name("studies") / "records"
 HEAD = """# Studies
 
 Arms side by side under [PROTOCOL.md](../PROTOCOL.md), dev mIoU of the network that counts at the last step (the
-teacher; of CPS the first). What is not recorded yet is trained by `python -m experiments.study FILE WORLD`;
+teacher; of CPS the first). Studies with `fork_at` fork the arms of a pair from one trunk, in the others they share
+data and seed. What is not recorded yet is trained by `python -m experiments.study FILE WORLD`;
 `python -m experiments.study_table --write` writes this page from [records/](records). Fewer than 12 pairs over
 three list draws are a pilot: **it shows how far pairs scatter and supports no claim**, and an interval from two
 pairs says little but that; the column n says how many there are. The tuning studies have one pair: what was

@@ -230,7 +230,8 @@ def main(argv: Sequence[str]) -> int:
             print(protocol_words(restored.config.data, protocol))
             if split == "test":
                 good = ", this time for good" if final else ""
-                print(f"the test list has been read {test_reads(run)} times in this run{good}")
+                times = "once" if (reads := test_reads(run)) == 1 else f"{reads} times"
+                print(f"the test list has been read {times} in this run{good}")
     finally:
         distributed.stop()
     return 0

@@ -9,7 +9,7 @@ from pages.shared import long_work, store
 from pages.shared.messages import offer_launch, stop_with
 from pages.shared.words import plain_name, term
 from scl_core.errors import UserError
-from scl_core.microscope.health import LOOK, Health, examine
+from scl_core.microscope.health import LOOK, UNKNOWN, Health, examine
 from scl_core.microscope.health.overlap import MOST
 from scl_core.runs import RunFolder
 
@@ -54,7 +54,9 @@ def show_summary(found: Health) -> None:
         faults = [f"[{finding.check}](#{views.anchor(finding)}): {finding.fault}." for finding in asking]
         st.warning("  \n".join(faults), icon=":material/stethoscope:")
     else:
-        st.success("No check asks for a look.", icon=":material/check:")
+        unsaid = [finding.check for finding in found.findings if finding.verdict == UNKNOWN]
+        rest = f" {', '.join(unsaid)}: cannot say." if unsaid else ""
+        st.success(f"No check asks for a look.{rest}", icon=":material/check:")
 
 
 st.title("Health")
